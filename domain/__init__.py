@@ -1,0 +1,1 @@
+"""The business: what Stoa does, free of how it is asked."""

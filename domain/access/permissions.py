@@ -1,0 +1,70 @@
+"""Permission keys: their grammar, what a wildcard covers, and the set a caller holds.
+
+A key is lower-case words joined by colons, `app:crm:contacts.read`. `*` covers everything; a key ending in `:*`
+covers every key that begins with what stands before the star (RootCX RBAC, "Wildcards"). `contacts.*` is a
+literal, not a wildcard.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+EVERYTHING = "*"
+_KEY = re.compile(r"[a-z0-9_:.*]+")
+
+
+class Permission(StrEnum):
+    """Keys that guard the platform itself; those of apps are spelled by the functions below."""
+
+    APPS_INSTALL = "admin:apps.install"
+    APPS_CREATE = "platform:apps.create"
+    APPS_DEPLOY = "admin:apps.deploy"
+    AUDIT_READ = "admin:audit.read"
+    SECRETS_MANAGE = "admin:secrets.manage"
+    AGENTS_MANAGE = "admin:agents.manage"
+    INVITE = "auth.invite"
+
+
+class Verb(StrEnum):
+    """What may be done with a record."""
+
+    CREATE = "create"
+    READ = "read"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+def app_key(app_id: str, key: str) -> str:
+    """The global form of an app's own key."""
+    return f"app:{app_id}:{key}"
+
+
+def record_key(app_id: str, entity: str, verb: Verb) -> str:
+    """The key that allows `verb` on the records of one entity."""
+    return f"app:{app_id}:{entity}.{verb}"
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` is a well-formed key, wildcard or not."""
+    return _KEY.fullmatch(text) is not None
+
+
+class Grants:
+    """The keys one caller holds, ready to be asked."""
+
+    __slots__ = ("_prefixes", "everything", "keys")
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self.keys = frozenset(keys)
+        self.everything = EVERYTHING in self.keys
+        self._prefixes = tuple(key[:-1] for key in self.keys if key.endswith(":*"))
+
+    def allows(self, key: str) -> bool:
+        """Whether one of the keys is `key` or covers it."""
+        return self.everything or key in self.keys or key.startswith(self._prefixes)
+
+    def __repr__(self) -> str:
+        return f"Grants({sorted(self.keys)})"
+
+
+NO_GRANTS = Grants()

@@ -1,0 +1,33 @@
+"""The audit log: what happened to which record, written by the tables' own triggers."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.kernel.model import SCHEMA, Base, OfTenant
+
+
+class AuditEntry(OfTenant, Base):
+    """One change of one record. Rows are only ever added."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index(None, "tenant_id", "app_id", "entity", "id"),
+        Index(None, "tenant_id", "record_id"),
+    )
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey(f"{SCHEMA}.tenants.id"))
+    app_id: Mapped[str]
+    entity: Mapped[str]
+    record_id: Mapped[str]
+    operation: Mapped[str]  # INSERT, UPDATE or DELETE
+    old_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    new_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    actor_id: Mapped[UUID | None]
+    delegator_id: Mapped[UUID | None]  # for whom an agent acted
+    door: Mapped[str | None]  # api, agent_tool, ...; None for a change by hand
+    changed_at: Mapped[datetime]

@@ -1,0 +1,168 @@
+"""The context of one operation: who asks, when, and the few verbs that reach the database."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Executable, Result, Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.access.permissions import NO_GRANTS, Grants
+from domain.kernel.errors import Missing, Unauthenticated, permission_denied
+from domain.kernel.events import Event
+from domain.kernel.model import DEFAULT_TENANT, Base, OfTenant
+from domain.kernel.unit import Statement, Unit
+
+if TYPE_CHECKING:
+    from domain.ports import Ports
+
+M = TypeVar("M", bound=Base)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, in which tenant, with which grants. `user_id` is None for a caller without a credential."""
+
+    tenant_id: UUID = DEFAULT_TENANT
+    user_id: UUID | None = None
+    email: str = ""
+    grants: Grants = field(default=NO_GRANTS, repr=False)
+
+
+ANONYMOUS = Actor()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is known of the call that the operation came by."""
+
+    id: str = ""
+    door: str = "internal"
+    client_ip: str | None = None
+
+
+class Ctx:
+    """One operation. Sibling resolvers share it, so its database verbs take turns on a lock."""
+
+    def __init__(
+        self, *, actor: Actor, now: datetime, unit: Unit, ports: "Ports", request: Request | None = None
+    ) -> None:
+        self.actor = actor
+        self.tenant_id = actor.tenant_id
+        self.now = now
+        self.ports = ports
+        self.request = request or Request()
+        self.events: list[Event] = []
+        self.refusal_work: list[Callable[[Ctx], Awaitable[None]]] = []
+        self._unit = unit
+        self._turn = asyncio.Lock()
+
+    # Who may.
+
+    def user(self) -> UUID:
+        """The id of the user who asks. Raises Unauthenticated."""
+        if self.actor.user_id is None:
+            raise Unauthenticated("missing authorization header")
+        return self.actor.user_id
+
+    def may(self, key: str) -> bool:
+        """Whether the caller holds the permission `key`."""
+        return self.actor.grants.allows(key)
+
+    def need(self, key: str) -> None:
+        """Raises Unauthenticated without a user, Denied without the permission `key`."""
+        self.user()
+        if not self.may(key):
+            raise permission_denied(key)
+
+    # What happened.
+
+    def emit(self, event: Event) -> None:
+        """Tell `event` to its readers, if and when this operation commits."""
+        self.events.append(event)
+
+    def if_refused(self, work: "Callable[[Ctx], Awaitable[None]]") -> None:
+        """Should this operation be refused and rolled back, do `work` in a unit of its own."""
+        self.refusal_work.append(work)
+
+    # Rows of the platform. Every select of them starts at `visible`.
+
+    def visible(self, model: type[M]) -> Select[tuple[M]]:
+        """A select of the rows of this tenant."""
+        assert issubclass(model, OfTenant)
+        return select(model).where(model.tenant_id == self.tenant_id)
+
+    async def all(self, statement: Select[tuple[M]]) -> Sequence[M]:
+        """The rows of `statement`, all of them: the statement states its bound."""
+        return (await self.execute(statement)).scalars().all()
+
+    async def first(self, statement: Select[tuple[M]]) -> M | None:
+        """The first row of `statement`, or None."""
+        return (await self.execute(statement)).scalars().first()
+
+    async def one(self, model: type[M], id: UUID) -> M:
+        """The tenant's row with this id. Raises Missing."""
+        return self._found(await self.first(self.visible(model).where(model.id == id)), model)  # type: ignore[attr-defined]
+
+    async def lock(self, model: type[M], id: UUID) -> M:
+        """The row as `one` finds it, read afresh and locked until the operation ends. Raises Missing."""
+        fresh = self.visible(model).where(model.id == id).with_for_update()  # type: ignore[attr-defined]
+        return self._found(await self.first(fresh.execution_options(populate_existing=True)), model)
+
+    @staticmethod
+    def _found(row: M | None, model: type[M]) -> M:
+        if row is None:
+            raise Missing(f"{_noun(model)} not found")
+        return row
+
+    async def add(self, row: M) -> M:
+        """Insert `row`, stamped with this tenant and this moment."""
+        if isinstance(row, OfTenant):
+            row.tenant_id = self.tenant_id
+        if getattr(row, "created_at", ...) is None:
+            row.created_at = self.now  # type: ignore[attr-defined]
+        await self._run(lambda session: _insert(session, row))
+        return row
+
+    async def remove(self, row: Base) -> None:
+        """Delete `row`."""
+        await self._run(lambda session: _delete(session, row))
+
+    async def flush(self) -> None:
+        """Write what was changed on mapped rows, so that what follows sees it."""
+        await self._run(lambda session: session.flush())
+
+    async def execute(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Result[Any]:
+        """Run a statement of the mapped world."""
+        return await self._run(lambda session: session.execute(statement, values))
+
+    # Records, which are SQL of our own.
+
+    async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """Run a compiled statement in this unit. Raises StatementRefused, TimedOut, Unavailable."""
+        async with self._turn:
+            return await self._unit.fetch(statement)
+
+    async def _run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        async with self._turn:
+            return await self._unit.run(work)
+
+
+def _noun(model: type[Base]) -> str:
+    """`RoleAssignment` -> `role assignment`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", model.__name__).lower()
+
+
+async def _insert(session: AsyncSession, row: Base) -> None:
+    session.add(row)
+    await session.flush()
+
+
+async def _delete(session: AsyncSession, row: Base) -> None:
+    await session.delete(row)
+    await session.flush()

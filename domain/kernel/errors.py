@@ -1,0 +1,127 @@
+"""Refusals: everything the domain may say no with, and the closed set of codes they carry."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """Why an operation was refused. The value is what GraphQL shows in `extensions.code`."""
+
+    INVALID_INPUT = "INVALID_INPUT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    CONFLICT = "CONFLICT"
+    GONE = "GONE"
+    PRECONDITION_FAILED = "PRECONDITION_FAILED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    NOT_ACCEPTABLE = "NOT_ACCEPTABLE"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
+    QUERY_TIMEOUT = "QUERY_TIMEOUT"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+class DomainError(Exception):
+    """A refusal. `field` is the path of the input it is about, dots between the parts (`where.stage`)."""
+
+    code: Code
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.details = dict(details or {})
+        self.retry_after_s = retry_after_s
+
+
+class Invalid(DomainError):
+    """The input cannot be accepted; `field` names the part."""
+
+    code = Code.INVALID_INPUT
+
+    def __init__(self, field: str | None, message: str, **more: Any) -> None:
+        super().__init__(message, field=field, **more)
+
+
+class Unauthenticated(DomainError):
+    """No credential, or one that is not good (any more)."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class Denied(DomainError):
+    """The caller is known and may not do this."""
+
+    code = Code.FORBIDDEN
+
+
+class Missing(DomainError):
+    """There is no such thing, or the caller may not know of it."""
+
+    code = Code.NOT_FOUND
+
+
+class Conflict(DomainError):
+    """The state of things does not allow it."""
+
+    code = Code.CONFLICT
+
+
+class Gone(DomainError):
+    """It was there, and will not be again."""
+
+    code = Code.GONE
+
+
+class KeyReused(DomainError):
+    """An idempotency key came back with another request."""
+
+    code = Code.IDEMPOTENCY_KEY_REUSED
+
+
+class Limited(DomainError):
+    """Too often; `retry_after_s` says when again."""
+
+    code = Code.RATE_LIMITED
+
+
+class TooComplex(DomainError):
+    """The question is larger than we answer."""
+
+    code = Code.QUERY_TOO_COMPLEX
+
+
+class TimedOut(DomainError):
+    """The question took longer than we allow."""
+
+    code = Code.QUERY_TIMEOUT
+
+
+class TooLarge(DomainError):
+    """The body is larger than we take."""
+
+    code = Code.PAYLOAD_TOO_LARGE
+
+
+class Unavailable(DomainError):
+    """Something we need does not answer at the moment."""
+
+    code = Code.UNAVAILABLE
+
+
+def permission_denied(key: str) -> Denied:
+    """The one wording for a missing permission; `details.permission` is its key."""
+    return Denied(f"permission denied: {key}", details={"permission": key})

@@ -1,0 +1,74 @@
+"""Reading JSON input part by part, so that every refusal names the path it is about."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from domain.kernel.errors import Invalid
+
+_REQUIRED: Final = object()
+
+
+class Node:
+    """An object of the input. Keys may have older spellings: the first one present is read."""
+
+    __slots__ = ("_path", "_value")
+
+    def __init__(self, value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            raise Invalid(path or None, f"{path or 'the body'} must be an object")
+        self._value = value
+        self._path = path
+
+    def path(self, key: str) -> str:
+        """Where `key` of this object is in the input."""
+        return f"{self._path}.{key}" if self._path else key
+
+    def has(self, *keys: str) -> bool:
+        """Whether one of the keys is there, and not null."""
+        return any(self._value.get(key) is not None for key in keys)
+
+    def raw(self, *keys: str, default: Any = None) -> Any:
+        """The value as it is."""
+        return next((self._value[key] for key in keys if self._value.get(key) is not None), default)
+
+    def _read(self, keys: Sequence[str], types: type | tuple[type, ...], what: str, default: Any) -> Any:
+        value = self.raw(*keys)
+        if value is None:
+            if default is _REQUIRED:
+                raise Invalid(self.path(keys[0]), f"{self.path(keys[0])} is required")
+            return default
+        if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
+            raise Invalid(self.path(keys[0]), f"{self.path(keys[0])} must be {what}")
+        return value
+
+    def text(self, *keys: str, default: Any = _REQUIRED) -> Any:
+        """A string without U+0000."""
+        value = self._read(keys, str, "a string", default)
+        if isinstance(value, str) and "\x00" in value:
+            raise Invalid(self.path(keys[0]), f"{self.path(keys[0])} must not hold the character U+0000")
+        return value
+
+    def flag(self, *keys: str, default: bool = False) -> bool:
+        """A boolean."""
+        return bool(self._read(keys, bool, "true or false", default))
+
+    def texts(self, *keys: str, default: Any = _REQUIRED) -> Any:
+        """A list of strings."""
+        value = self._read(keys, list, "a list of strings", default)
+        if value is not default and not all(isinstance(part, str) and "\x00" not in part for part in value):
+            raise Invalid(self.path(keys[0]), f"{self.path(keys[0])} must be a list of strings")
+        return value
+
+    def object(self, *keys: str) -> "Node | None":
+        """An object inside this one, or None."""
+        value = self._read(keys, dict, "an object", None)
+        return None if value is None else Node(value, self.path(keys[0]))
+
+    def values(self, *keys: str, required: bool = False) -> Iterator[tuple[str, Any]]:
+        """The parts of a list with the path of each."""
+        value = self._read(keys, list, "a list", _REQUIRED if required else ())
+        return ((f"{self.path(keys[0])}.{index}", part) for index, part in enumerate(value))
+
+    def objects(self, *keys: str, required: bool = False) -> "Iterator[Node]":
+        """The objects of a list."""
+        return (Node(part, path) for path, part in self.values(*keys, required=required))

@@ -1,0 +1,54 @@
+"""The unit of work: what an operation needs of its database, whoever provides it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+T = TypeVar("T")
+
+UNIQUE_STATE = "23505"
+FOREIGN_KEY_STATES = ("23503", "23001")  # 23001: a restricting key, as of PostgreSQL 18
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with positional parameters (`$1`...), ready for the wire."""
+
+    sql: str
+    args: tuple[object, ...] = ()
+
+
+class Unit(Protocol):
+    """One transaction, or one series of reads, on one database."""
+
+    async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """What `work` makes of the session. Raises StatementRefused, TimedOut, Unavailable."""
+        ...
+
+    async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of `statement`. Raises StatementRefused, TimedOut, Unavailable."""
+        ...
+
+
+class StatementRefused(Exception):
+    """PostgreSQL said no. Carries what it told apart, never shown to a caller as it is."""
+
+    def __init__(
+        self,
+        sqlstate: str,
+        message: str,
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        constraint: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(f"{sqlstate}: {message}")
+        self.sqlstate = sqlstate
+        self.message = message
+        self.table = table
+        self.column = column
+        self.constraint = constraint
+        self.detail = detail

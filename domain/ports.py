@@ -1,0 +1,20 @@
+"""Everything the domain needs of the outside, in one hand: infra fills it once, at start."""
+
+from dataclasses import dataclass
+
+from domain.identity.ports import Passwords, Tokens
+from domain.kernel.events import Feed
+from domain.kernel.seal import Seal
+from domain.runtime.ports import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The adapters, and the few settings the domain itself decides by."""
+
+    passwords: Passwords
+    tokens: Tokens
+    seal: Seal
+    feed: Feed
+    machine: Machine
+    password_login: bool = True

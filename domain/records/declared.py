@@ -1,0 +1,124 @@
+"""What an app declares: object types, their fields, links, indexes and checks, as plain values.
+
+Every dialect's declaration (a RootCX manifest, ObjectOS metadata, an Objectify object type) parses into these.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from domain.records.types import FieldType
+
+
+class OnDelete(StrEnum):
+    """What happens to a link when the record it leads to goes."""
+
+    CASCADE = "cascade"
+    RESTRICT = "restrict"
+    SET_NULL = "set_null"
+
+
+USERS = "core:users"  # the one target of links outside the app
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a link field leads: an entity of the same app, or the accounts."""
+
+    target: str
+    on_delete: OnDelete
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an object type; `name` is also its column."""
+
+    name: str
+    type: "FieldType"
+    required: bool = False
+    default: Any = None  # a JSON value; None for no default
+    options: tuple[str, ...] | None = None  # the only values allowed
+    link: Link | None = None
+    unique: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPart:
+    """A column, or an expression, in an index."""
+
+    column: str | None = None
+    expression: str | None = None
+    descending: bool = False
+    nulls_first: bool | None = None
+    operator_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index the declaration asks for."""
+
+    name: str
+    parts: tuple[IndexPart, ...]
+    unique: bool = False
+    method: str = "btree"
+    where: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A condition every row must meet: a boolean SQL expression over the row's columns."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a record stands for across apps: records of one kind with equal keys are about the same thing."""
+
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ObjectType:
+    """One kind of record. `fields` holds the declared ones, in order; the system's own are added around them."""
+
+    name: str
+    fields: tuple[Field, ...]
+    identity: Identity | None = None
+    indexes: tuple[Index, ...] = ()
+    checks: tuple[Check, ...] = ()
+    description: str = ""
+
+    @cached_property
+    def columns(self) -> Mapping[str, Field]:
+        """All fields by name, in the order a record shows them: id, the declared ones, the two times."""
+        from domain.records.types import TIMESTAMP, UUID_TYPE
+
+        own = {f.name: f for f in self.fields}
+        first = own.pop("id", Field("id", UUID_TYPE, required=True))
+        times = {name: Field(name, TIMESTAMP, required=True) for name in ("created_at", "updated_at")}
+        return {"id": first, **own, **times}
+
+    @cached_property
+    def own_id(self) -> bool:
+        """Whether the declaration has an `id` field of its own."""
+        return any(f.name == "id" for f in self.fields)
+
+
+@dataclass(frozen=True)
+class AppSchema:
+    """The object types of one installed app, and where their tables are."""
+
+    tenant_id: Any
+    app_id: str
+    app_name: str
+    schema_name: str
+    revision: int
+    types: Mapping[str, ObjectType] = field(default_factory=dict)
