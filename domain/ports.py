@@ -1,11 +1,15 @@
 """Everything the domain needs of the outside, in one hand: infra fills it once, at start."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from domain.identity.ports import Passwords, Tokens
 from domain.kernel.events import Feed
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
+
+if TYPE_CHECKING:
+    from domain.apps.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,4 +21,5 @@ class Ports:
     seal: Seal
     feed: Feed
     machine: Machine
+    catalog: "Catalog"
     password_login: bool = True

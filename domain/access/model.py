@@ -29,9 +29,7 @@ class RoleAssignment(OfTenant, Base):
     __tablename__ = "role_assignments"
     __table_args__ = (Index(None, "tenant_id", "role"),)
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(
-        ForeignKey(f"{SCHEMA}.users.id", ondelete="CASCADE"), primary_key=True
-    )
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(f"{SCHEMA}.users.id", ondelete="CASCADE"), primary_key=True)
     role: Mapped[str] = mapped_column(primary_key=True)
     assigned_at: Mapped[datetime]
 

@@ -1,6 +1,6 @@
 """Roles: writing them, giving them, and what they come to for one user."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -93,7 +93,7 @@ async def roles(ctx: Ctx, app_id: str | None = None) -> list[RoleView]:
     return sorted((_view(scope, row) for row in rows), key=lambda view: view.name)
 
 
-def _within(rows: Select[tuple[Role]], scope: Scope) -> Select[tuple[Role]]:
+def _within(rows: Select[Role], scope: Scope) -> Select[Role]:
     if scope.app_id is None:
         return rows
     own = Role.name.startswith(f"{scope.app_id}:", autoescape=True)
@@ -140,9 +140,7 @@ async def effective(ctx: Ctx, user_id: UUID | None = None, app_id: str | None = 
     registered = await ctx.all(_keys_of(ctx, scope.app_id))
     known = {row.key for row in registered if grants.allows(row.key)}
     spelled = {key for key in keys if not key.endswith(EVERYTHING)}
-    return Effective(
-        sorted(names), sorted(own for key in known | spelled if (own := scope.own_key(key)) is not None)
-    )
+    return Effective(sorted(names), sorted(own for key in known | spelled if (own := scope.own_key(key)) is not None))
 
 
 async def _held_roles(ctx: Ctx, user_id: UUID) -> Sequence[Role]:
@@ -152,7 +150,7 @@ async def _held_roles(ctx: Ctx, user_id: UUID) -> Sequence[Role]:
     return await ctx.all(ctx.visible(Role).where(Role.name.in_(_with_parents(ctx, assigned))))
 
 
-def _with_parents(ctx: Ctx, start: Select[tuple[str, int]]) -> Select[tuple[str]]:
+def _with_parents(ctx: Ctx, start: Select[str, int]) -> Select[str]:
     """The names in `start` and of all their ancestors, up to 64 steps away."""
     held = start.cte("held", recursive=True)
     child = aliased(Role)
@@ -178,12 +176,12 @@ def _in_scope(scope: Scope, row: PermissionKey) -> PermissionKey:
     return PermissionKey(key=scope.own_key(row.key) or row.key, description=row.description)
 
 
-def _keys_of(ctx: Ctx, app_id: str) -> Select[tuple[PermissionKey]]:
+def _keys_of(ctx: Ctx, app_id: str) -> Select[PermissionKey]:
     own = (PermissionKey.app_id == app_id) | PermissionKey.key.startswith("tool:")
     return ctx.visible(PermissionKey).where(own).order_by(PermissionKey.key).limit(ROLES_MAX)
 
 
-def registered_key(ctx: Ctx, key: str) -> Select[tuple[PermissionKey]]:
+def registered_key(ctx: Ctx, key: str) -> Select[PermissionKey]:
     """The registry's row of `key`."""
     return ctx.visible(PermissionKey).where(PermissionKey.key == key)
 
@@ -277,9 +275,7 @@ async def delete_role(ctx: Ctx, name: str, app_id: str | None = None) -> None:
         raise Invalid("name", "role 'admin' cannot be deleted")
     await _alone(ctx)
     role = await _role(ctx, scope, name)
-    held = delete(RoleAssignment).where(
-        RoleAssignment.tenant_id == ctx.tenant_id, RoleAssignment.role == role.name
-    )
+    held = delete(RoleAssignment).where(RoleAssignment.tenant_id == ctx.tenant_id, RoleAssignment.role == role.name)
     await ctx.execute(held)
     await ctx.remove(role)
     ctx.emit(AccessChanged())
@@ -318,7 +314,7 @@ async def revoke_role(ctx: Ctx, user_id: UUID, name: str, app_id: str | None = N
     ctx.emit(AccessChanged(user_id))
 
 
-def _holders(ctx: Ctx, stored: str) -> Select[tuple[RoleAssignment]]:
+def _holders(ctx: Ctx, stored: str) -> Select[RoleAssignment]:
     return ctx.visible(RoleAssignment).where(RoleAssignment.role == stored).limit(ROLES_MAX)
 
 
@@ -363,12 +359,10 @@ async def make_app_admin(ctx: Ctx, app_id: str, user_id: UUID) -> None:
     await give_role(ctx, user_id, name)
 
 
-async def register_keys(ctx: Ctx, app_id: str, keys: dict[str, str]) -> None:
+async def register_keys(ctx: Ctx, app_id: str, keys: Mapping[str, str]) -> None:
     """Make `keys` (stored form -> description) the registered keys of this app, and only them."""
     await ctx.execute(
-        delete(PermissionKey).where(
-            PermissionKey.tenant_id == ctx.tenant_id, PermissionKey.app_id == app_id
-        )
+        delete(PermissionKey).where(PermissionKey.tenant_id == ctx.tenant_id, PermissionKey.app_id == app_id)
     )
     rows = [
         {"tenant_id": ctx.tenant_id, "key": key, "description": text, "app_id": app_id}

@@ -5,6 +5,7 @@ the row and compute, and nothing else: no statement may hide in it, no function 
 """
 
 import re
+from itertools import pairwise
 
 from domain.kernel.errors import Invalid
 
@@ -19,7 +20,9 @@ FUNCTIONS = frozenset(
     " and any all array as between case cast else from if ilike in interval is like not or similar then when"
     " varchar char numeric decimal timestamp time".split()
 )
-WORDS_REFUSED = frozenset("select with table values insert update delete create drop alter grant".split())
+WORDS_REFUSED = frozenset(
+    ["select", "with", "table", "values", "insert", "update", "delete", "create", "drop", "alter", "grant"]
+)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -59,7 +62,7 @@ def _tokens(text: str, path: str) -> "list[tuple[str, str]]":
         if match.lastgroup != "space":
             found.append((match.lastgroup or "", match.group()))
         position = match.end()
-    for (_, one), (_, two) in zip(found, found[1:], strict=False):
+    for (_, one), (_, two) in pairwise(found):
         if (one, two) in (("-", "-"), ("/", "*")):
             raise Invalid(path, f"{path} must not hold comments")
     return found

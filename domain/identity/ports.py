@@ -51,9 +51,7 @@ class Tokens(Protocol):
         """An access token for one account; `name` is its address or user name, never empty."""
         ...
 
-    def refresh(
-        self, *, user_id: UUID, tenant_id: UUID, session_id: UUID, generation: int, now: datetime
-    ) -> str:
+    def refresh(self, *, user_id: UUID, tenant_id: UUID, session_id: UUID, generation: int, now: datetime) -> str:
         """A refresh token of one session."""
         ...
 

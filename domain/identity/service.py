@@ -74,9 +74,7 @@ async def _take_names(ctx: Ctx, user: User) -> None:
     """Make the account's names its own. Raises Conflict when another account answers to one of them."""
     names = {login_key(name) for name in (user.username, user.email) if name}
     rows = [{"tenant_id": user.tenant_id, "name": name, "user_id": user.id} for name in sorted(names)]
-    taken = await ctx.execute(
-        insert(LoginName).values(rows).on_conflict_do_nothing().returning(LoginName.name)
-    )
+    taken = await ctx.execute(insert(LoginName).values(rows).on_conflict_do_nothing().returning(LoginName.name))
     if len(taken.all()) < len(names):
         raise Conflict("username or email is already taken", field="username")
 
@@ -117,20 +115,17 @@ async def open_session(ctx: Ctx, user: User) -> SignIn:
 
 def _sign_in(ctx: Ctx, user: User, session: Session | None) -> SignIn:
     tokens = ctx.ports.tokens
-    refresh = session and tokens.refresh(
-        user_id=user.id,
-        tenant_id=user.tenant_id,
-        session_id=session.id,
-        generation=session.generation,
-        now=ctx.now,
-    )
+    refresh = None
+    if session is not None:
+        whose = {"user_id": user.id, "tenant_id": user.tenant_id, "session_id": session.id}
+        refresh = tokens.refresh(**whose, generation=session.generation, now=ctx.now)
     token = tokens.access(user_id=user.id, tenant_id=user.tenant_id, name=user.contact, now=ctx.now)
     return SignIn(user, token, refresh, tokens.access_life_s)
 
 
 async def renew_access(ctx: Ctx, refresh_token: str) -> SignIn:
     """A new access token for the session of `refresh_token`, which stays as it is. Raises Unauthenticated."""
-    session, user = await _renewable(ctx, ctx.ports.tokens.read_refresh(refresh_token))
+    _, user = await _renewable(ctx, ctx.ports.tokens.read_refresh(refresh_token))
     return _sign_in(ctx, user, None)
 
 
@@ -150,9 +145,7 @@ async def renew_session(ctx: Ctx, refresh_token: str) -> SignIn:
 
 async def _renewable(ctx: Ctx, claims: RefreshClaims) -> tuple[Session, User]:
     session = await ctx.first(
-        ctx.visible(Session)
-        .where(Session.id == claims.session_id, Session.user_id == claims.user_id)
-        .with_for_update()
+        ctx.visible(Session).where(Session.id == claims.session_id, Session.user_id == claims.user_id).with_for_update()
     )
     user = await ctx.first(ctx.visible(User).where(User.id == claims.user_id))
     if session is None or user is None or session.expires_at <= ctx.now:

@@ -58,6 +58,7 @@ class Ctx:
         self.ports = ports
         self.request = request or Request()
         self.events: list[Event] = []
+        self.changed_apps: set[str] = set()  # apps this operation itself installed or took away
         self.refusal_work: list[Callable[[Ctx], Awaitable[None]]] = []
         self._unit = unit
         self._turn = asyncio.Lock()
@@ -92,16 +93,16 @@ class Ctx:
 
     # Rows of the platform. Every select of them starts at `visible`.
 
-    def visible(self, model: type[M]) -> Select[tuple[M]]:
+    def visible(self, model: type[M]) -> Select[M]:
         """A select of the rows of this tenant."""
         assert issubclass(model, OfTenant)
         return select(model).where(model.tenant_id == self.tenant_id)
 
-    async def all(self, statement: Select[tuple[M]]) -> Sequence[M]:
+    async def all(self, statement: Select[M]) -> Sequence[M]:
         """The rows of `statement`, all of them: the statement states its bound."""
         return (await self.execute(statement)).scalars().all()
 
-    async def first(self, statement: Select[tuple[M]]) -> M | None:
+    async def first(self, statement: Select[M]) -> M | None:
         """The first row of `statement`, or None."""
         return (await self.execute(statement)).scalars().first()
 

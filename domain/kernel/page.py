@@ -64,7 +64,7 @@ def unseal_cursor(ctx: "Ctx", scope: str, cursor: str, field: str = "after") -> 
 
 async def keyset_page(
     ctx: "Ctx",
-    rows: Select[tuple[M]],
+    rows: Select[M],
     args: PageArgs,
     *,
     scope: str,

@@ -55,7 +55,7 @@ class TextType(FieldType):
     operators = PATTERN
 
     def stored(self, value: Any) -> str:
-        text = value if isinstance(value, str) else _json_text(value)
+        text = value if isinstance(value, str) else json_text(value)
         if "\x00" in text:
             raise NotOfType("must not hold the character U+0000")
         return text
@@ -183,7 +183,7 @@ class JsonType(FieldType):
         return value
 
     def operand(self, value: Any) -> str:
-        return _json_text(self.stored(value))
+        return json_text(self.stored(value))
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -217,7 +217,7 @@ class LinkType(UuidType):
 class ListType(FieldType):
     """A list of values of one type."""
 
-    operators = EQUALITY | {"contains"}
+    operators = frozenset({"eq", "ne", "isNull", "contains"})
     item: ClassVar[FieldType]
 
     def stored(self, value: Any) -> list[Any]:
@@ -267,7 +267,7 @@ class NumberListType(ListType):
         return element
 
 
-def _json_text(value: Any) -> str:
+def json_text(value: Any) -> str:
     _check_json(value)
     return orjson.dumps(value).decode()
 

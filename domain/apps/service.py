@@ -1,0 +1,179 @@
+"""Apps: installing them from a manifest, listing and uninstalling them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import func, select
+
+from domain.access import service as access
+from domain.access.permissions import Permission, Verb, app_key, record_key
+from domain.apps.catalog import schema_of
+from domain.apps.events import AppChanged
+from domain.apps.manifest import KINDS, Manifest, parse_manifest
+from domain.apps.model import App
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import Denied, Invalid, Missing
+from domain.kernel.model import DEFAULT_TENANT, SCHEMA
+from domain.kernel.unit import Statement
+from domain.records.naming import bounded, quoted
+from domain.records.plan import Step, apply, inspect, needed, plan
+
+APPS_MAX = 10_000
+LOCK_TIMEOUT = "5s"
+RESERVED = ("rootcx_system", "information_schema", "core", SCHEMA)
+PG_SCHEMAS = ("public",)  # an app may be called so; its tables stay out of there
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an installation did."""
+
+    app: App
+    first_time: bool
+    steps: Sequence[Step]
+
+
+def is_reserved(app_id: str) -> bool:
+    """Whether the id names a schema of the system (RootCX, reserved schemas)."""
+    return app_id in RESERVED or app_id.startswith("pg_")
+
+
+async def apps(ctx: Ctx, kind: str | None = None) -> Sequence[App]:
+    """The installed apps by name, of one kind if that is one. Raises Unauthenticated."""
+    ctx.user()
+    installed = ctx.visible(App).order_by(App.name, App.id).limit(APPS_MAX)
+    return await ctx.all(installed.where(App.kind == kind) if kind in KINDS else installed)
+
+
+async def app(ctx: Ctx, app_id: str) -> App:
+    """One installed app. Raises Unauthenticated, Missing."""
+    ctx.user()
+    return _found(app_id, await ctx.first(ctx.visible(App).where(App.id == app_id)))
+
+
+def _found(app_id: str, row: App | None) -> App:
+    if row is None:
+        raise Missing(f"app '{app_id}' not found")
+    return row
+
+
+async def install(ctx: Ctx, source: object) -> Installed:
+    """Install an app, or bring an installed one to a new manifest: tables, permission keys, its administrator.
+
+    The manifest of an app that is there already is a change of declaration; the same manifest again changes
+    nothing. Installations of one app wait for each other; a refused one leaves nothing behind.
+    Raises Invalid with the path in the manifest; Denied.
+    """
+    user_id = ctx.user()
+    promoted = await access.make_first_admin(ctx, user_id)  # nobody rules yet: whoever installs first does
+    if not promoted and not (ctx.may(Permission.APPS_INSTALL) or ctx.may(Permission.APPS_CREATE)):
+        ctx.need(Permission.APPS_INSTALL)
+    manifest = _installable(source)
+    await _alone(ctx, manifest.app_id)
+    app, first_time = await _write(ctx, manifest)
+    steps = await _steps(ctx, app)
+    await apply(ctx, steps)
+    await access.register_keys(ctx, app.id, _keys(manifest))
+    await access.make_app_admin(ctx, app.id, user_id)
+    ctx.changed_apps.add(app.id)
+    ctx.emit(AppChanged(app.id))
+    return Installed(app, first_time, steps)
+
+
+def _installable(source: object) -> Manifest:
+    manifest = parse_manifest(source)
+    if is_reserved(manifest.app_id):
+        raise Invalid("appId", f"appId '{manifest.app_id}' is reserved")
+    return manifest
+
+
+async def _alone(ctx: Ctx, app_id: str) -> None:
+    """Wait for other installations of the app, and don't wait for ever for readers of its tables."""
+    await ctx.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
+    await ctx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"app:{ctx.tenant_id}:{app_id}", 0))))
+
+
+async def _write(ctx: Ctx, manifest: Manifest) -> tuple[App, bool]:
+    there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id).with_for_update())
+    if there is None:
+        return await ctx.add(_new_app(ctx, manifest)), True
+    if there.manifest != manifest.document:
+        there.name, there.version = manifest.name, manifest.version
+        there.description, there.kind = manifest.description, manifest.kind
+        there.manifest = manifest.document
+        there.revision += 1
+        there.updated_at = ctx.now
+        await ctx.flush()
+    return there, False
+
+
+def _new_app(ctx: Ctx, manifest: Manifest) -> App:
+    return App(
+        id=manifest.app_id,
+        name=manifest.name,
+        version=manifest.version,
+        description=manifest.description,
+        kind=manifest.kind,
+        manifest=manifest.document,
+        schema_name=_schema_name(ctx, manifest.app_id),
+        revision=1,
+        updated_at=ctx.now,
+    )
+
+
+def _schema_name(ctx: Ctx, app_id: str) -> str:
+    """The app's own name in the default tenant, where people look for it; elsewhere with the tenant's mark."""
+    if ctx.tenant_id == DEFAULT_TENANT and app_id not in PG_SCHEMAS:
+        return app_id
+    return bounded(f"{app_id}__{ctx.tenant_id.hex}")
+
+
+async def _steps(ctx: Ctx, app: App) -> list[Step]:
+    return await needed(ctx, plan(schema_of(app), await inspect(ctx, app.schema_name)))
+
+
+def _keys(manifest: Manifest) -> Mapping[str, str]:
+    """The permission keys an app brings, with their descriptions."""
+    records = {
+        record_key(manifest.app_id, type.name, verb): f"{verb} {type.name}" for type in manifest.types for verb in Verb
+    }
+    crons = {app_key(manifest.app_id, f"cron.{verb}"): f"{verb} crons" for verb in ("read", "write", "trigger")}
+    custom = {app_key(manifest.app_id, key): text for key, text in manifest.custom_keys.items()}
+    actions = {app_key(manifest.app_id, f"action:{id}"): f"call action {id}" for id in manifest.actions}
+    return {**records, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What installing a manifest would change."""
+
+    app_id: str
+    steps: Sequence[Step]
+
+
+async def plan_install(ctx: Ctx, source: object) -> Plan:
+    """What `install` would do, without doing it. Raises Unauthenticated, Invalid."""
+    ctx.user()
+    manifest = _installable(source)
+    there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id))
+    schema = schema_of(_new_app(ctx, manifest)) if there is None else schema_of(there)
+    wanted = replace(
+        schema, tenant_id=ctx.tenant_id, types={type.name: type for type in manifest.types}, revision=schema.revision
+    )
+    tables = await inspect(ctx, wanted.schema_name) if there is not None else {}
+    return Plan(manifest.app_id, await needed(ctx, plan(wanted, tables)))
+
+
+async def uninstall(ctx: Ctx, app_id: str) -> None:
+    """Take an app away with all its records. One that is not there is taken away already. Raises Denied."""
+    ctx.need(Permission.APPS_INSTALL)
+    if is_reserved(app_id):
+        raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
+    await _alone(ctx, app_id)
+    there = await ctx.first(ctx.visible(App).where(App.id == app_id).with_for_update())
+    if there is None:
+        return
+    await ctx.fetch(Statement(f"DROP SCHEMA IF EXISTS {quoted(there.schema_name)} CASCADE"))
+    await ctx.remove(there)
+    ctx.changed_apps.add(app_id)
+    ctx.emit(AppChanged(app_id))

@@ -1,0 +1,69 @@
+"""The one query model: conditions, order and page. Every spelling of a query parses into it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from domain.records.declared import Field
+
+
+class Op(StrEnum):
+    """What a field may be tested for. Comparisons follow SQL: a row without a value meets none of them."""
+
+    EQ = "eq"
+    NE = "ne"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+    LIKE = "like"
+    ILIKE = "ilike"
+    IN = "in"
+    NOT_IN = "nin"
+    CONTAINS = "contains"  # the list holds all of the given elements
+    IS_NULL = "isNull"
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One field against one value. `value` is an operand of the field's type, or a list of them, or a flag."""
+
+    __test__ = False  # pytest, this is not one of yours
+    field: Field
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part holds. Without parts: always."""
+
+    parts: Sequence["Condition"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one part holds. Without parts: never."""
+
+    parts: Sequence["Condition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part is false; where it is unknown, so is this."""
+
+    part: "Condition"
+
+
+Condition: TypeAlias = Test | All | AnyOf | Not
+
+ALWAYS = All()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By one field. Nulls sort as if larger than any value, as PostgreSQL has it."""
+
+    field: Field
+    descending: bool = False

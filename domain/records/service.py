@@ -1,0 +1,327 @@
+"""Records: reading, finding and writing them, whatever app declared them.
+
+Each verb asks in this order: may this app be spoken of at all, is the id one, may the caller, is there such an
+entity, is the input right. What comes out is the row as JSON text.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from domain.access.permissions import Verb, record_key
+from domain.apps.service import is_reserved
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import Denied, Invalid, Missing, TooComplex
+from domain.kernel.ids import parse_uuid
+from domain.kernel.page import FIRST_DEFAULT, bounded_first, seal_cursor, unseal_cursor
+from domain.kernel.rawjson import RawJson, array_of
+from domain.kernel.unit import Statement, StatementRefused
+from domain.records import sql
+from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.plan import SYSTEM_COLUMNS
+from domain.records.query import Order
+from domain.records.refusals import record_refusal
+from domain.records.spelling.native import NativeReader
+from domain.records.spelling.reader import Reader
+from domain.records.spelling.rootcx import RootcxReader
+from domain.records.sql import Author, Select
+from domain.records.types import NotOfType
+
+BULK_MAX = 1000
+ROWS_MAX = 100_000  # what a list without a limit may come to
+OFFSET_MAX = 10_000_000
+
+
+class Dialect(StrEnum):
+    """Whose rules a query follows: how `where` is spelled, and what empty and unknown things mean."""
+
+    STOA = "stoa"
+    ROOTCX = "rootcx"
+
+
+READERS: Mapping[Dialect, type[Reader]] = {Dialect.STOA: NativeReader, Dialect.ROOTCX: RootcxReader}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An entity the caller may use."""
+
+    schema: AppSchema
+    entity: ObjectType
+
+
+async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
+    """The entity, for `verb`. Raises Unauthenticated, Denied, Missing."""
+    _refuse_reserved(ctx, app_id)
+    ctx.need(record_key(app_id, entity, verb))
+    schema = await ctx.ports.catalog.find(ctx, app_id)
+    if schema is None:
+        raise Missing(f"app '{app_id[:80]}' not found")
+    if entity not in schema.types:
+        raise Missing(f"entity '{entity[:80]}' not found in app '{app_id[:80]}'")
+    return Opened(schema, schema.types[entity])
+
+
+def _refuse_reserved(ctx: Ctx, app_id: str) -> None:
+    ctx.user()
+    if is_reserved(app_id):
+        raise Denied(f"access to schema '{app_id[:80]}' is blocked")
+
+
+def record_id(ctx: Ctx, app_id: str, id: str) -> str:
+    """The id, if it is one: records are addressed by UUID. Raises Invalid, and Denied before that."""
+    _refuse_reserved(ctx, app_id)
+    parsed = parse_uuid(id)
+    if parsed is None:
+        raise Invalid("id", f"invalid UUID: '{id[:80]}'")
+    return str(parsed)
+
+
+# Reading.
+
+
+async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
+    """One record. Raises Invalid on `id`, Denied, Missing."""
+    id = record_id(ctx, app_id, id)
+    at = await opened(ctx, app_id, entity, Verb.READ)
+    return await _one(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id)), id)
+
+
+def _id_operand(at: Opened, id: str) -> object:
+    return at.entity.columns["id"].type.operand(id)
+
+
+async def _one(ctx: Ctx, at: Opened, statement: Statement, id: str) -> RawJson:
+    rows = await _fetch(ctx, at, statement)
+    if not rows:
+        raise Missing(f"record '{id}' not found")
+    return RawJson(rows[0]["doc"])
+
+
+async def _fetch(ctx: Ctx, at: Opened, statement: Statement) -> Sequence[Mapping[str, Any]]:
+    try:
+        return await ctx.fetch(statement)
+    except StatementRefused as refused:
+        raise record_refusal(at.schema, at.entity, refused) from refused
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of an entity's records. `after` and `offset` exclude each other.
+
+    `first` None means all of them (RootCX lists), up to a bound.
+    """
+
+    where: Any = None
+    dialect: Dialect = Dialect.STOA
+    order_by: str | None = None
+    descending: bool = True
+    first: int | None = FIRST_DEFAULT
+    after: str | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of records. Only what was wanted is there."""
+
+    rows: RawJson | None
+    documents: Sequence[RawJson]
+    cursors: Sequence[str]
+    has_next: bool
+    total: int | None
+
+
+async def find(ctx: Ctx, app_id: str, entity: str, query: Query, wanted: Collection[str]) -> Found:
+    """A page of records, newest first unless told otherwise, ties by id.
+
+    `wanted` names what is needed of it: `rows` (all in one JSON text), `documents` (each by itself, with its
+    cursor) and `total`. Raises Denied, Missing, and Invalid on the part of the query that is wrong.
+    """
+    at = await opened(ctx, app_id, entity, Verb.READ)
+    return await _found(ctx, at, query, wanted)
+
+
+async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) -> Found:
+    where = READERS[query.dialect](at.entity).read(query.where)
+    order = _order(at.entity, query)
+    scope = _scope(at, query)
+    key = unseal_cursor(ctx, scope, query.after) if query.after is not None else None
+    select = Select(
+        at.schema, at.entity, where, order, limit=_limit(query), offset=_offset(query), after=key,
+        window_total="total" in wanted and query.dialect is Dialect.ROOTCX,
+    )  # fmt: skip
+    if "documents" in wanted:
+        found = await _documents(ctx, at, query, select, scope)
+    elif "rows" in wanted or select.window_total:
+        found = await _rows(ctx, at, select)
+    else:
+        found = Found(None, (), (), has_next=False, total=None)
+    if "total" in wanted and found.total is None:
+        counted = await _fetch(ctx, at, sql.count(at.schema, at.entity, where))
+        found = Found(found.rows, found.documents, found.cursors, found.has_next, counted[0]["total"])
+    return found
+
+
+def _order(entity: ObjectType, query: Query) -> list[Order]:
+    name = query.order_by or "created_at"
+    field = entity.columns.get(name)
+    if field is None and query.dialect is Dialect.ROOTCX:
+        field = entity.columns["created_at"]
+    if field is None:
+        raise Invalid("orderBy", f"unknown field '{name[:80]}' of '{entity.name}'")
+    if "gt" not in field.type.operators and query.dialect is not Dialect.ROOTCX and field.type.name != "boolean":
+        raise Invalid("orderBy", f"records cannot be ordered by the {field.type.name} field '{name}'")
+    order = [Order(field, query.descending)]
+    return order if field.name == "id" else [*order, Order(entity.columns["id"])]
+
+
+def _scope(at: Opened, query: Query) -> str:
+    """What a cursor is good for: this list in this order."""
+    asked = [at.schema.app_id, at.entity.name, query.order_by, query.descending, query.where, query.dialect]
+    return f"records:{orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=str).decode()}"
+
+
+def _limit(query: Query) -> int:
+    if query.first is None:
+        return ROWS_MAX + 1
+    return bounded_first(query.first)
+
+
+def _offset(query: Query) -> int:
+    if not 0 <= query.offset <= OFFSET_MAX:
+        raise Invalid("offset", f"offset must be between 0 and {OFFSET_MAX}")
+    if query.offset and query.after is not None:
+        raise Invalid("offset", "offset and after exclude each other")
+    return query.offset
+
+
+async def _rows(ctx: Ctx, at: Opened, select: Select) -> Found:
+    row = (await _fetch(ctx, at, select.whole()))[0]
+    if row["returned"] > ROWS_MAX:
+        raise TooComplex(f"more than {ROWS_MAX} records: ask for a part of them with limit and offset", field="limit")
+    return Found(RawJson(row["rows"]), (), (), has_next=False, total=row["total"] if select.window_total else None)
+
+
+async def _documents(ctx: Ctx, at: Opened, query: Query, select: Select, scope: str) -> Found:
+    assert select.limit is not None
+    one_more = Select(
+        select.schema, select.entity, select.where, select.order, select.limit + 1, select.offset, select.after
+    )
+    found = await _fetch(ctx, at, one_more.rowwise())
+    page = found[: select.limit]
+    documents = [RawJson(row["doc"]) for row in page]
+    cursors = [seal_cursor(ctx, scope, orjson.loads(row["key"])) for row in page]
+    return Found(array_of(documents), documents, cursors, len(found) > select.limit, None)
+
+
+# Writing.
+
+
+def author(ctx: Ctx) -> Author:
+    """Who writes, as the audit log has it."""
+    return Author(user_id=str(ctx.user()), door=ctx.request.door)
+
+
+async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:
+    """Store a new record. Fields left out take their default. Raises Denied, Missing, Conflict, Invalid."""
+    at = await opened(ctx, app_id, entity, Verb.CREATE)
+    row = _row(at, values, "data")
+    if not row:
+        raise Invalid("data", "the record must have at least one field")
+    _refuse_missing(at, row)
+    return (await _insert(ctx, at, [row]))[0]
+
+
+async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[RawJson]:
+    """Store up to 1000 new records, all or none, and return them in order.
+
+    A field that any of them has is written in each: the ones without it get null, not the default (RootCX Data
+    API, bulk). Raises Denied, Missing, Conflict, Invalid.
+    """
+    at = await opened(ctx, app_id, entity, Verb.CREATE)
+    if not isinstance(records, list):
+        raise Invalid("data", "the records must be a list")
+    if not 1 <= len(records) <= BULK_MAX:
+        raise Invalid("data", f"there must be 1 to {BULK_MAX} records, there are {len(records)}")
+    rows = [_row(at, values, f"data.{index}") for index, values in enumerate(records)]
+    if not all(records) or not any(rows):
+        raise Invalid("data", "each record must have at least one field")
+    names = {name for row in rows for name in row}
+    rows = [{name: row.get(name) for name in names} for row in rows]
+    for index, row in enumerate(rows):
+        _refuse_missing(at, row, f"data.{index}.")
+    return await _insert(ctx, at, rows)
+
+
+def _row(at: Opened, values: Any, path: str) -> dict[str, Any]:
+    """The fields to write, checked and in stored form. The system's own are left out. Raises Invalid."""
+    if not isinstance(values, dict):
+        raise Invalid(path, "the record must be an object")
+    if not values:
+        raise Invalid(path, "the record must have at least one field")
+    row = {}
+    for name, value in values.items():
+        field = at.entity.columns.get(name)
+        if field is None:
+            raise Invalid(name, f"unknown field '{name[:80]}' of '{at.entity.name}'")
+        if name not in SYSTEM_COLUMNS or (name == "id" and at.entity.own_id):
+            row[name] = _stored(field, value)
+    return row
+
+
+def _stored(field: Field, value: Any) -> Any:
+    if value is None:
+        if field.required:
+            raise Invalid(field.name, f"field '{field.name}' is required")
+        return None
+    try:
+        stored = field.type.stored(value)
+    except NotOfType as wrong:
+        raise Invalid(field.name, f"field '{field.name}' {wrong}") from wrong
+    if field.options is not None:
+        _refuse_other(field, stored)
+    return stored
+
+
+def _refuse_other(field: Field, stored: Any) -> None:
+    assert field.options is not None
+    for value in stored if isinstance(stored, list) else [stored]:
+        if (value if isinstance(value, str) else orjson.dumps(value).decode()) not in field.options:
+            known = ", ".join(field.options[:20])
+            raise Invalid(field.name, f"field '{field.name}' must be one of {known}")
+
+
+def _refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None:
+    for field in at.entity.fields:
+        absent = row.get(field.name) is None and (field.name in row or field.default is None)
+        if field.required and absent and field.name != "id":
+            raise Invalid(f"{prefix}{field.name}", f"field '{field.name}' is required")
+
+
+async def _insert(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:
+    fields = [field for name, field in at.entity.columns.items() if name in rows[0]]
+    text = orjson.dumps(rows).decode()
+    stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx)))
+    return [RawJson(row["doc"]) for row in stored]
+
+
+async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> RawJson:
+    """Change the given fields of a record; null clears one. Raises Denied, Missing, Conflict, Invalid."""
+    id = record_id(ctx, app_id, id)
+    at = await opened(ctx, app_id, entity, Verb.UPDATE)
+    row = {name: value for name, value in _row(at, changes, "data").items() if name != "id"}
+    fields = [field for name, field in at.entity.columns.items() if name in row]
+    text = orjson.dumps(row).decode()
+    statement = sql.update(at.schema, at.entity, fields, _id_operand(at, id), text, author(ctx))
+    return await _one(ctx, at, statement, id)
+
+
+async def delete(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
+    """Delete a record; returns what it was. Raises Denied, Missing, Conflict, Invalid on `id`."""
+    id = record_id(ctx, app_id, id)
+    at = await opened(ctx, app_id, entity, Verb.DELETE)
+    return await _one(ctx, at, sql.delete(at.schema, at.entity, _id_operand(at, id), author(ctx)), id)

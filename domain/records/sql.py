@@ -1,0 +1,232 @@
+"""From the query model to SQL: one statement, every value a bound parameter, names only from declarations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.kernel.unit import Statement
+from domain.records.declared import AppSchema, ObjectType
+from domain.records.declared import Field as DeclaredField
+from domain.records.naming import quoted
+from domain.records.plan import column_type
+from domain.records.query import All, AnyOf, Condition, Not, Op, Order, Test
+
+ROW = "t"  # the alias of the row that conditions speak of
+
+_INFIX = {
+    Op.EQ: "=",
+    Op.NE: "<>",
+    Op.GT: ">",
+    Op.GTE: ">=",
+    Op.LT: "<",
+    Op.LTE: "<=",
+    Op.LIKE: "LIKE",
+    Op.ILIKE: "ILIKE",
+    Op.CONTAINS: "@>",
+}
+
+
+@dataclass(slots=True)
+class Params:
+    """The values of a statement, numbered as they come."""
+
+    values: list[object] = field(default_factory=list)
+
+    def add(self, value: object, type: str) -> str:
+        """`$n::type` for `value`."""
+        self.values.append(value)
+        return f"${len(self.values)}::{type}"
+
+
+def relation(schema: AppSchema, entity: ObjectType) -> str:
+    """The quoted name of an entity's table."""
+    return f"{quoted(schema.schema_name)}.{quoted(entity.name)}"
+
+
+def document(entity: ObjectType) -> str:
+    """The row as JSON text, its keys in declared order."""
+    columns = ", ".join(f"{ROW}.{quoted(name)}" for name in entity.columns)
+    return f"(SELECT row_to_json(d) FROM (SELECT {columns}) d)::text"
+
+
+def condition(schema: AppSchema, tested: Condition, params: Params) -> str:
+    """A boolean expression over the row alias `t`."""
+    match tested:
+        case Test():
+            return _test(schema, tested, params)
+        case All(parts):
+            return _joined(schema, parts, params, " AND ", "true")
+        case AnyOf(parts):
+            return _joined(schema, parts, params, " OR ", "false")
+        case Not(part):
+            return f"NOT ({condition(schema, part, params)})"
+
+
+def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, word: str, empty: str) -> str:
+    if not parts:
+        return empty
+    return "(" + word.join(condition(schema, part, params) for part in parts) + ")"
+
+
+def _test(schema: AppSchema, test: Test, params: Params) -> str:
+    column, type = f"{ROW}.{quoted(test.field.name)}", column_type(schema, test.field)
+    match test.op:
+        case Op.IS_NULL:
+            return f"{column} IS {'' if test.value else 'NOT '}NULL"
+        case Op.IN:
+            return f"{column} = ANY ({params.add(test.value, f'{type}[]')})"
+        case Op.NOT_IN:
+            return f"{column} <> ALL ({params.add(test.value, f'{type}[]')})"
+    return f"{column} {_INFIX[test.op]} {params.add(test.value, type)}"
+
+
+def order_by(order: Sequence[Order]) -> str:
+    """The ORDER BY list."""
+    return ", ".join(f"{ROW}.{quoted(o.field.name)} {'DESC' if o.descending else 'ASC'}" for o in order)
+
+
+def after_key(schema: AppSchema, order: Sequence[Order], key: Sequence[Any], params: Params) -> str:
+    """Rows that come after the one with this sort key. The last field of the order is unique and never null.
+
+    Spelled out field by field, since fields may differ in direction and hold null (which sorts as the largest).
+    """
+    first, value = order[0], key[0]
+    column, type = f"{ROW}.{quoted(first.field.name)}", column_type(schema, first.field)
+    if value is None:
+        beyond = f"{column} IS NOT NULL" if first.descending else "false"
+        same = f"{column} IS NULL"
+    else:
+        bound = params.add(first.field.type.operand(value), type)
+        beyond = f"{column} < {bound}" if first.descending else f"({column} > {bound} OR {column} IS NULL)"
+        same = f"{column} = {bound}"
+    if len(order) == 1:
+        return beyond
+    return f"({beyond} OR ({same} AND {after_key(schema, order[1:], key[1:], params)}))"
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A page of one entity's rows. `window_total` counts over the rows before paging; with no row there is no count."""
+
+    schema: AppSchema
+    entity: ObjectType
+    where: Condition
+    order: Sequence[Order]
+    limit: int | None
+    offset: int = 0
+    after: Sequence[Any] | None = None
+    window_total: bool = False
+
+    def _inner(self, params: Params, columns: Sequence[str]) -> str:
+        where = condition(self.schema, self.where, params)
+        if self.after is not None:
+            where += f" AND {after_key(self.schema, self.order, self.after, params)}"
+        counted = ["count(*) OVER () AS total"] if self.window_total else []
+        # The page is found first and built into JSON after: a row that isn't shown costs no text.
+        keys = [f"{ROW}.{quoted(name)}" for name in self.entity.columns]
+        sql = f"SELECT {', '.join([*keys, *counted])} FROM {relation(self.schema, self.entity)} {ROW} WHERE {where}"
+        sql += f" ORDER BY {order_by(self.order)}"
+        if self.limit is not None:
+            sql += f" LIMIT {params.add(self.limit, 'bigint')}"
+        if self.offset:
+            sql += f" OFFSET {params.add(self.offset, 'bigint')}"
+        return f"SELECT {', '.join(columns)} FROM ({sql}) {ROW}"
+
+    def whole(self) -> Statement:
+        """One row: `rows`, a JSON array as text; `returned`, their number; and `total` if it was asked for."""
+        params = Params()
+        inner = self._inner(
+            params, [f"{document(self.entity)} AS doc", *([f"{ROW}.total"] if self.window_total else [])]
+        )
+        total = ", coalesce(max(p.total), 0) AS total" if self.window_total else ""
+        sql = f"SELECT '[' || coalesce(string_agg(p.doc, ','), '') || ']' AS rows, count(*) AS returned{total}"
+        return Statement(f"{sql} FROM ({inner}) p", tuple(params.values))
+
+    def rowwise(self) -> Statement:
+        """A row each: `doc`, and `key`, the JSON array of its sort key."""
+        params = Params()
+        key = ", ".join(f"{ROW}.{quoted(o.field.name)}" for o in self.order)
+        inner = self._inner(params, [f"{document(self.entity)} AS doc", f"json_build_array({key})::text AS key"])
+        return Statement(inner, tuple(params.values))
+
+
+def count(schema: AppSchema, entity: ObjectType, where: Condition) -> Statement:
+    """How many rows meet a condition, as `total`."""
+    params = Params()
+    sql = f"SELECT count(*) AS total FROM {relation(schema, entity)} {ROW} WHERE {condition(schema, where, params)}"
+    return Statement(sql, tuple(params.values))
+
+
+def by_id(schema: AppSchema, entity: ObjectType, id: object) -> Statement:
+    """The row with this id, as `doc`."""
+    type = entity.columns["id"].type.column
+    sql = f"SELECT {document(entity)} AS doc FROM {relation(schema, entity)} {ROW} WHERE {ROW}.id = $1::{type}"
+    return Statement(sql, (id,))
+
+
+# Writing. The rows come as one JSON parameter, so a statement depends on the columns written and not on the rows.
+# Who writes is set in the same statement, for the table's triggers to find.
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes, for the audit log."""
+
+    user_id: str = ""
+    delegator_id: str = ""
+    door: str = ""
+
+
+def _author(author: Author, params: Params) -> str:
+    told = (("stoa.actor", author.user_id), ("stoa.delegator", author.delegator_id), ("stoa.door", author.door))
+    settings = ", ".join(f"set_config('{name}', {params.add(value, 'text')}, true)" for name, value in told)
+    return f"author AS MATERIALIZED (SELECT {settings})"
+
+
+def _recordset(schema: AppSchema, fields: Sequence[DeclaredField], rows: str, params: Params) -> str:
+    typed = ", ".join(f"{quoted(f.name)} {column_type(schema, f)}" for f in fields)
+    return f"ROWS FROM (jsonb_to_recordset({params.add(rows, 'jsonb')}) AS ({typed})) WITH ORDINALITY AS v"
+
+
+def insert(
+    schema: AppSchema, entity: ObjectType, fields: Sequence[DeclaredField], rows: str, author: Author
+) -> Statement:
+    """Insert the objects in `rows` (a JSON array), the given fields of each. The new rows as `doc`, in order."""
+    params = Params()
+    who = _author(author, params)
+    source = _recordset(schema, fields, rows, params)
+    names = ", ".join(quoted(f.name) for f in fields)
+    values = ", ".join(f"v.{quoted(f.name)}" for f in fields)
+    sql = (
+        f"WITH {who} INSERT INTO {relation(schema, entity)} AS {ROW} ({names}) "
+        f"SELECT {values} FROM author, {source} ORDER BY v.ordinality RETURNING {document(entity)} AS doc"
+    )
+    return Statement(sql, tuple(params.values))
+
+
+def update(
+    schema: AppSchema, entity: ObjectType, fields: Sequence[DeclaredField], id: object, row: str, author: Author
+) -> Statement:
+    """Set the given fields of the row with this id, and its `updated_at`. The new row as `doc`."""
+    params = Params()
+    who = _author(author, params)
+    sets = "".join(f"{quoted(f.name)} = v.{quoted(f.name)}, " for f in fields)
+    source = f", {_recordset(schema, fields, f'[{row}]', params)}" if fields else ""
+    id_param = params.add(id, entity.columns["id"].type.column)
+    sql = (
+        f"WITH {who} UPDATE {relation(schema, entity)} AS {ROW} SET {sets}updated_at = now() "
+        f"FROM author{source} WHERE {ROW}.id = {id_param} RETURNING {document(entity)} AS doc"
+    )
+    return Statement(sql, tuple(params.values))
+
+
+def delete(schema: AppSchema, entity: ObjectType, id: object, author: Author) -> Statement:
+    """Delete the row with this id; what it was as `doc`."""
+    params = Params()
+    who = _author(author, params)
+    id_param = params.add(id, entity.columns["id"].type.column)
+    sql = (
+        f"WITH {who} DELETE FROM {relation(schema, entity)} AS {ROW} USING author "
+        f"WHERE {ROW}.id = {id_param} RETURNING {document(entity)} AS doc"
+    )
+    return Statement(sql, tuple(params.values))
