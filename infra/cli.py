@@ -1,0 +1,154 @@
+"""The `stoa` command. Each command imports what it needs itself, so that all of them start at once.
+
+A failure that is expected is one line on standard error: exit code 2 when the caller can put it right, else 1.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from infra.failure import Failure, Misuse
+from infra.settings import Settings, listing
+
+app = typer.Typer(
+    help="Stoa, a GraphQL-first backend platform. Settings come from STOA_* variables: see `stoa settings`.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(help="Signing keys of the data folder.")
+app.add_typer(keys, name="keys")
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        code = app(prog_name="stoa", standalone_mode=False)
+    except TyperException as problem:
+        context = getattr(problem, "ctx", None)
+        _end(f"{problem.format_message().rstrip('.')}; see `{context.command_path if context else 'stoa'} --help`.", 2)
+    except Failure as problem:
+        _end(str(problem), problem.exit_code)
+    else:
+        sys.exit(code or 0)
+
+
+def settings_of(**variables: str | None) -> Settings:
+    """The settings of this run, options before environment, with the logs set up to them."""
+    import infra.logs
+
+    given = {name: text for name, text in variables.items() if text is not None}
+    settings = Settings.from_env({**os.environ, **given})
+    infra.logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (STOA_HOST).")] = None,
+    port: Annotated[str | None, typer.Option(help="Port to listen on (STOA_PORT).")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Data folder (STOA_DATA_DIR).")] = None,
+    worker: Annotated[bool, typer.Option(help="Run a worker beside the server.")] = True,
+    application: Annotated[str, typer.Option(hidden=True, help="Application factory, module:function.")] = "",
+) -> None:
+    """Run the server, a worker, and the embedded engines."""
+    from infra.serve import Options
+    from infra.serve import serve as run
+
+    settings = settings_of(STOA_HOST=host, STOA_PORT=port, STOA_DATA_DIR=data_dir)
+    run(settings, Options(worker=worker, app=application) if application else Options(worker=worker))
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker on its own.
+
+    On the engines whose URLs are set, or on those of the server on the same data folder.
+    """
+    from infra import attach
+    from infra import worker as process
+
+    settings = settings_of()
+    process.run(settings, *attach.engines(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to this version."""
+    import asyncio
+
+    from infra import attach
+    from infra.postgres import migrate as migrations
+
+    with attach.database(settings_of()) as url:
+        asyncio.run(migrations.upgrade(url))
+    print("the database is up to date")
+
+
+@app.command()
+def revise(message: Annotated[str, typer.Argument(help="What the migration does, in a few words.")]) -> None:
+    """Write the next migration (for developers).
+
+    It takes the database from what the migrations make to what the models say; read it before it is committed.
+    """
+    import asyncio
+
+    from infra import attach
+    from infra.postgres import migrate as migrations
+
+    async def write(url: str) -> None:
+        await migrations.upgrade(url)
+        print(await migrations.revise(url, message))
+
+    with attach.database(settings_of()) as url:
+        asyncio.run(write(url))
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Print every setting, its value and meaning."""
+    rows = listing(Settings.from_env(os.environ))
+    name_width = max(len(name) for name, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    for name, value, about in rows:
+        print(f"{name:<{name_width}}  {value or '-':<{value_width}}  {about}")
+
+
+@keys.command("rotate")
+def rotate_keys() -> None:
+    """Make a new signing key; what the older ones signed stays valid."""
+    from infra import keys as key_ring
+    from infra.lock import make_folder
+
+    settings = settings_of()
+    if settings.keys:
+        raise Misuse("the keys come from STOA_SECRET_KEY: put a new one first there, and keep the others after it")
+    make_folder(settings.data_dir)
+    key = key_ring.rotate(settings.data_dir)
+    print(f"key {key.kid} signs from the next start, in {settings.data_dir / key_ring.FILE_NAME}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as version_of
+
+    print(f"stoa {version_of('stoa')}, Python {sys.version.split()[0]}")
+
+
+def _end(message: str, code: int) -> None:
+    print(f"stoa: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

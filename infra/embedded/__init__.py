@@ -1,0 +1,1 @@
+"""The embedded engines: PostgreSQL and Valkey from their wheels, run as children of this process."""
