@@ -1,0 +1,1 @@
+"""The GraphQL schema: it translates between callers and the domain, and decides nothing."""

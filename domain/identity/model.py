@@ -41,7 +41,7 @@ class User(Identified, Base):
     username: Mapped[str]
     email: Mapped[str | None]
     display_name: Mapped[str | None]
-    password_hash: Mapped[str | None] = mapped_column(repr=False)
+    password_hash: Mapped[str | None]
     kind: Mapped[str] = mapped_column(default=AccountKind.HUMAN)
     disabled_at: Mapped[datetime | None]
 

@@ -55,8 +55,11 @@ class Tokens(Protocol):
         """A refresh token of one session."""
         ...
 
-    def read_access(self, token: str) -> AccessClaims:
-        """Raises Unauthenticated: `invalid token`, or `invalid token type` for a refresh token."""
+    def read_access(self, token: str, now: float) -> AccessClaims:
+        """What the token says, at `now` in Unix seconds.
+
+        Raises Unauthenticated: `invalid token`, or `invalid token type` for a refresh token.
+        """
         ...
 
     def read_refresh(self, token: str) -> RefreshClaims:

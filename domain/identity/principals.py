@@ -1,0 +1,76 @@
+"""Who a token stands for, at this moment: the account, whether it may act, and all it is granted."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain.access.permissions import Grants
+from domain.identity.model import AccountKind
+from domain.identity.ports import Tokens
+from domain.kernel.ctx import Actor
+from domain.kernel.errors import Unauthenticated
+from domain.kernel.unit import Statement
+
+TRUSTED_S = 1.0  # how long a look at an account is believed; changes made by this process are seen at once
+REMEMBERED_MAX = 10_000
+
+_ACCOUNT_SQL = """
+WITH RECURSIVE held (name, depth) AS (
+    SELECT role, 0 FROM stoa.role_assignments WHERE tenant_id = $1 AND user_id = $2
+    UNION
+    SELECT unnest(r.inherits), h.depth + 1
+    FROM stoa.roles r JOIN held h ON r.tenant_id = $1 AND r.name = h.name AND h.depth < 64
+)
+SELECT u.kind, u.disabled_at, coalesce(u.email, u.username) AS contact,
+       ARRAY(SELECT DISTINCT unnest(r.permissions) FROM stoa.roles r
+             WHERE r.tenant_id = $1 AND r.name IN (SELECT name FROM held)) AS keys
+FROM stoa.users u WHERE u.tenant_id = $1 AND u.id = $2
+"""
+
+Fetch = Callable[[Statement], Awaitable[Sequence[Mapping[str, Any]]]]
+
+
+@dataclass(slots=True)
+class _Known:
+    actor: Actor | None  # None for an account that may not act
+    trusted_until: float
+
+
+class Principals:
+    """Resolves access tokens to actors."""
+
+    def __init__(self, tokens: Tokens, fetch: Fetch) -> None:
+        self._tokens = tokens
+        self._fetch = fetch
+        self._known: OrderedDict[tuple[UUID, UUID], _Known] = OrderedDict()
+
+    async def actor(self, token: str) -> Actor:
+        """Who the access token stands for. Raises Unauthenticated."""
+        claims = self._tokens.read_access(token, time.time())
+        key = (claims.tenant_id, claims.user_id)
+        known = self._known.get(key)
+        if known is None or known.trusted_until <= time.monotonic():
+            known = _Known(await self._look_up(*key), time.monotonic() + TRUSTED_S)
+            self._known[key] = known
+            while len(self._known) > REMEMBERED_MAX:
+                self._known.popitem(last=False)
+        if known.actor is None:
+            raise Unauthenticated("principal disabled")
+        return known.actor
+
+    async def _look_up(self, tenant_id: UUID, user_id: UUID) -> Actor | None:
+        rows = await self._fetch(Statement(_ACCOUNT_SQL, (tenant_id, user_id)))
+        if not rows or rows[0]["disabled_at"] is not None or rows[0]["kind"] == AccountKind.SYSTEM:
+            return None
+        return Actor(tenant_id, user_id, rows[0]["contact"], Grants(rows[0]["keys"]))
+
+    def forget(self, tenant_id: UUID, user_id: UUID | None) -> None:
+        """Look again at an account of the tenant (at all of them, for None) when it next asks."""
+        if user_id is not None:
+            self._known.pop((tenant_id, user_id), None)
+            return
+        for key in [key for key in self._known if key[0] == tenant_id]:
+            del self._known[key]

@@ -1,0 +1,147 @@
+"""Documents on their way to execution: parsed, measured, validated, and remembered."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLSchema,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from domain.kernel.errors import Invalid, TooComplex, Unauthenticated
+from graph import limits
+from graph.errors import refusal
+
+RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+REMEMBERED_MAX = 1_000
+ERRORS_MAX = 20
+
+
+class DocumentRefused(Exception):
+    """A document that will not be executed, and why."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(str(errors[0]))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation that may be executed. `label` names it in logs and metrics, where names must be few."""
+
+    document: DocumentNode
+    node: OperationDefinitionNode
+    public: bool
+    label: str
+
+    @property
+    def type(self) -> OperationType:
+        """Query, mutation or subscription."""
+        return self.node.operation
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document that has been parsed, measured and validated."""
+
+    document: DocumentNode
+    introspection: bool
+    by_variables: bool  # whether its size depends on variables, and must be measured again
+
+
+class Documents:
+    """Prepares documents for one schema."""
+
+    def __init__(self, schema: GraphQLSchema, public_fields: frozenset[tuple[str, str]]) -> None:
+        self._schema = schema
+        self._public = public_fields
+        self._paged = limits.paged_fields(schema)
+        self._known: OrderedDict[str, Prepared] = OrderedDict()
+
+    def operation(self, source: str, name: str | None, variables: Mapping[str, Any], *, anonymous: bool) -> Operation:
+        """The operation of that name in a caller's document. Raises DocumentRefused."""
+        prepared = self._known.get(source)
+        if prepared is None:
+            prepared = self._prepare(source, variables, anonymous=anonymous)
+            self._known[source] = prepared
+            if len(self._known) > REMEMBERED_MAX:
+                self._known.popitem(last=False)
+        elif prepared.by_variables:
+            self._measure(prepared.document, variables)
+        if prepared.introspection and anonymous:
+            raise DocumentRefused([refusal(Unauthenticated("sign in to ask about the schema"))])
+        return self.stored(prepared.document, name, label="ad hoc")
+
+    def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
+        """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
+        node = _pick(document, name)
+        return Operation(document, node, self._is_public(document, node), label)
+
+    def _prepare(self, source: str, variables: Mapping[str, Any], *, anonymous: bool) -> Prepared:
+        tokens_max = limits.TOKENS_MAX_ANONYMOUS if anonymous else limits.TOKENS_MAX
+        try:
+            document = parse(
+                source,
+                max_source_length=limits.SOURCE_CHARS_MAX,
+                max_lexical_tokens=tokens_max,
+                max_comments=limits.COMMENTS_MAX,
+            )
+        except GraphQLError as error:
+            raise DocumentRefused([error]) from error
+        introspection = self._measure(document, variables)
+        errors = validate(self._schema, document, RULES, max_errors=ERRORS_MAX)
+        if errors:
+            raise DocumentRefused(errors)
+        return Prepared(document, introspection, by_variables="$" in source)
+
+    def _measure(self, document: DocumentNode, variables: Mapping[str, Any]) -> bool:
+        try:
+            return limits.check_limits(document, variables, self._paged)
+        except TooComplex as too_complex:
+            raise DocumentRefused([refusal(too_complex)]) from too_complex
+
+    def _is_public(self, document: DocumentNode, node: OperationDefinitionNode) -> bool:
+        root = node.operation.value.capitalize()
+        return all((root, name) in self._public for name in _root_fields(document, node.selection_set, set()))
+
+
+def _pick(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if name is None and len(operations) == 1:
+        return operations[0]
+    for node in operations:
+        if name is not None and node.name is not None and node.name.value == name:
+            return node
+    problem = "the document holds several operations: give operationName" if name is None else "no such operation"
+    if not operations:
+        problem = "the document holds no operation"
+    raise DocumentRefused([refusal(Invalid("operationName", problem))])
+
+
+def _root_fields(document: DocumentNode, selections: SelectionSetNode, seen: set[str]) -> Iterator[str]:
+    """The names of the root fields, those in fragments too."""
+    for node in selections.selections:
+        if isinstance(node, FieldNode):
+            yield node.name.value
+        elif isinstance(node, InlineFragmentNode):
+            yield from _root_fields(document, node.selection_set, seen)
+        elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
+            seen.add(node.name.value)
+            for definition in document.definitions:
+                if isinstance(definition, FragmentDefinitionNode) and definition.name.value == node.name.value:
+                    yield from _root_fields(document, definition.selection_set, seen)

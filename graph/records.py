@@ -1,0 +1,243 @@
+"""Records of any app, by the names of the app and the entity."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+
+from domain.access.permissions import Verb, record_key
+from domain.kernel import events
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import Code
+from domain.kernel.page import FIRST_MAX
+from domain.kernel.rawjson import RawJson, array_of
+from domain.records import identity, live, service
+from domain.records.service import Found, Query
+from graph.connection import FIRST, PageInfo
+from graph.rules import Access, about, bounded, mutation, query, subscription
+from graph.scalars import Json, Record, Records
+from graph.selection import selected
+
+Info = strawberry.Info[Ctx, None]
+
+App = Annotated[strawberry.ID, about("The app's id.")]
+Entity = Annotated[str, about("The name of the object type.")]
+RecordId = Annotated[strawberry.ID, about("The record's id, a UUID.")]
+Where = Annotated[
+    Json | None, about('Which records, like `{stage: {in: ["Lead"]}, OR: [...]}`; spelled as `dialect` says.')
+]
+Values = Annotated[Json, about("The fields' values, by name.")]
+
+Dialect = strawberry.enum(
+    service.Dialect, name="Dialect", description="Whose rules a query follows: its spelling, and what empty means."
+)
+DialectArg = Annotated[Dialect, about("Whose rules `where` follows.")]  # type: ignore[valid-type]
+
+
+def _may(verb: Verb) -> Access:
+    return Access(permission=record_key("{app}", "{entity}", verb))
+
+
+@strawberry.enum(description="Which way a list runs.")
+class Direction(Enum):
+    ASC = "asc"
+    DESC = "desc"
+
+
+@strawberry.enum(description="What happened to a record.")
+class Change(Enum):
+    CREATED = "INSERT"
+    UPDATED = "UPDATE"
+    DELETED = "DELETE"
+
+
+@strawberry.type(description="A record with its cursor.")
+class RecordEdge:
+    cursor: str
+    node: Record
+
+
+@strawberry.type(description="A page of records.")
+class RecordConnection:
+    found: strawberry.Private[Found]
+    after: strawberry.Private[bool]
+
+    @strawberry.field(description="The records of the page, as one JSON array.")
+    def rows(self) -> Records:
+        return Records(self.found.rows)
+
+    @strawberry.field(description="The records of the page.")
+    def nodes(self) -> list[Record]:
+        return [Record(document) for document in self.found.documents]
+
+    @strawberry.field(description="The records of the page with their cursors.")
+    def edges(self) -> list[RecordEdge]:
+        pairs = zip(self.found.cursors, self.found.documents, strict=True)
+        return [RecordEdge(cursor=cursor, node=Record(document)) for cursor, document in pairs]
+
+    @strawberry.field(description="Where the page stands.")
+    def page_info(self) -> PageInfo:
+        cursors = self.found.cursors
+        return PageInfo(
+            has_next_page=self.found.has_next,
+            has_previous_page=self.after,
+            start_cursor=cursors[0] if cursors else None,
+            end_cursor=cursors[-1] if cursors else None,
+        )
+
+    @strawberry.field(description="How many records there are in all; counted only when asked for.")
+    def total_count(self) -> int:
+        assert self.found.total is not None
+        return self.found.total
+
+
+WANTED = {"rows": "rows", "nodes": "documents", "edges": "documents", "pageInfo": "documents", "totalCount": "total"}
+
+
+@strawberry.type(description="Records of several entities, each with its `_source`.")
+class FederatedRecords:
+    rows: Records
+    total_count: int
+
+
+@strawberry.type(description="One committed change of one record.")
+class RecordChange:
+    change: strawberry.Private[events.RecordChange]
+
+    @strawberry.field(description="Where this change stands among all: subscribe with `after` to go on behind it.")
+    def cursor(self) -> str:
+        return self.change.cursor
+
+    @strawberry.field(description="What happened.")
+    def operation(self) -> Change:
+        return Change(self.change.operation)
+
+    @strawberry.field(description="The record's id.")
+    def id(self) -> strawberry.ID:
+        return strawberry.ID(self.change.record_id)
+
+    @strawberry.field(description="The record as it is now; null when it was deleted.")
+    def record(self) -> Record | None:
+        return None if self.change.after is None else Record(RawJson(self.change.after.decode()))
+
+    @strawberry.field(description="The record as it was; null when it was created.")
+    def previous(self) -> Record | None:
+        return None if self.change.before is None else Record(RawJson(self.change.before.decode()))
+
+    @strawberry.field(description="When it was changed.")
+    def changed_at(self) -> datetime:
+        return self.change.changed_at
+
+    @strawberry.field(description="The id of the user who changed it, if it was one.")
+    def actor_id(self) -> UUID | None:
+        return self.change.actor_id
+
+
+@strawberry.type
+class RecordsQuery:
+    @query(access=_may(Verb.READ), refuses=[Code.NOT_FOUND])
+    async def record(self, info: Info, app: App, entity: Entity, id: RecordId) -> Record:
+        """One record."""
+        return Record(await service.get(info.context, app, entity, id))
+
+    @query(access=_may(Verb.READ), refuses=[Code.NOT_FOUND])
+    async def records(
+        self,
+        info: Info,
+        app: App,
+        entity: Entity,
+        where: Where = None,
+        dialect: DialectArg = service.Dialect.STOA,
+        order_by: Annotated[str | None, about("A field; `created_at` without one.")] = None,
+        direction: Annotated[Direction, about("Which way.")] = Direction.DESC,
+        first: Annotated[
+            int | None, bounded("How many to return; null for all of them.", minimum=1, maximum=FIRST_MAX)
+        ] = FIRST,
+        after: Annotated[str | None, about("The cursor to start behind.")] = None,
+        offset: Annotated[int, bounded("How many to leave out first.", minimum=0, maximum=service.OFFSET_MAX)] = 0,
+        linked: Annotated[
+            Json | None,
+            about("Add `_linked`: records of other apps with the same identity. True for all apps, or their ids."),
+        ] = None,
+    ) -> RecordConnection:
+        """Records of one entity, newest first unless told otherwise."""
+        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, after, offset)
+        wanted = {WANTED[name] for name in selected(info) & WANTED.keys()}
+        found = await service.find(info.context, app, entity, asked, wanted)
+        apps = identity.chosen_apps(linked)
+        if apps is not False and found.rows is not None:
+            at = await service.opened(info.context, app, entity, Verb.READ)
+            found = Found(
+                await identity.with_links(info.context, at, found.rows, None if apps is True else apps),
+                found.documents,
+                found.cursors,
+                found.has_next,
+                found.total,
+            )
+        return RecordConnection(found=found, after=after is not None)
+
+    @query()
+    async def federated_records(
+        self,
+        info: Info,
+        kind: Annotated[str, about("The identity kind, like `person`.")],
+        where: Where = None,
+        dialect: DialectArg = service.Dialect.STOA,
+        order_by: Annotated[str | None, about("A key of the records; they are ordered by its text.")] = None,
+        direction: Annotated[Direction, about("Which way.")] = Direction.DESC,
+        first: Annotated[int, bounded("How many to return.", minimum=1, maximum=FIRST_MAX)] = FIRST,
+        offset: Annotated[int, bounded("How many to leave out first.", minimum=0, maximum=service.OFFSET_MAX)] = 0,
+    ) -> FederatedRecords:
+        """Records of every app's entities of one identity kind, as far as the caller may read them."""
+        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, None, offset)
+        found = await identity.federated(info.context, kind, asked)
+        return FederatedRecords(rows=Records(found.rows), total_count=found.total)
+
+
+@strawberry.type
+class RecordsMutation:
+    @mutation(access=_may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    async def create_record(self, info: Info, app: App, entity: Entity, values: Values) -> Record:
+        """Store a new record; fields left out take their default."""
+        return Record(await service.create(info.context, app, entity, values))
+
+    @mutation(access=_may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    async def create_records(
+        self,
+        info: Info,
+        app: App,
+        entity: Entity,
+        values: Annotated[Json, about(f"A list of 1 to {service.BULK_MAX} objects: the values of each record.")],
+    ) -> Records:
+        """Store new records, all of them or none. A field that one of them has is written in each."""
+        return Records(array_of(await service.create_many(info.context, app, entity, values)))
+
+    @mutation(access=_may(Verb.UPDATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    async def update_record(self, info: Info, app: App, entity: Entity, id: RecordId, values: Values) -> Record:
+        """Change the given fields of a record; null clears one."""
+        return Record(await service.update(info.context, app, entity, id, values))
+
+    @mutation(access=_may(Verb.DELETE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    async def delete_record(self, info: Info, app: App, entity: Entity, id: RecordId) -> Record:
+        """Delete a record. Returns what it was."""
+        return Record(await service.delete(info.context, app, entity, id))
+
+
+@strawberry.type
+class RecordsSubscription:
+    @subscription(access=_may(Verb.READ), refuses=[Code.NOT_FOUND, Code.GONE])
+    async def record_changed(
+        self,
+        info: Info,
+        app: App,
+        entity: Entity,
+        where: Where = None,
+        dialect: DialectArg = service.Dialect.STOA,
+        after: Annotated[str | None, about("The cursor of the last change seen; without it, from now on.")] = None,
+    ) -> AsyncGenerator[RecordChange, None]:
+        """Each change of the records that `where` holds for, before or after it, as it commits."""
+        async for change in live.changes(info.context, app, entity, where, dialect, after):
+            yield RecordChange(change=change)

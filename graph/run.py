@@ -1,0 +1,316 @@
+"""Running operations: who asks, one unit of work, one transaction, and what is told after it.
+
+Everything that executes an operation comes through here, be it a GraphQL document, a REST route, a stream or a
+tool: so that rights, limits, refusals, idempotency and logging are the same for all of them.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType, execute, subscribe
+from graphql.execution.values import get_variable_values
+from graphql.utilities import validate_input_value
+from graphql.utilities.type_from_ast import type_from_ast
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from domain.idempotency import service as idempotency
+from domain.identity.principals import Principals
+from domain.kernel.ctx import ANONYMOUS, Actor, Ctx, Request
+from domain.kernel.errors import Code, DomainError, TimedOut, Unauthenticated
+from domain.kernel.events import Event
+from domain.kernel.unit import Unit
+from domain.outbox import service as outbox
+from domain.ports import Ports
+from graph import errors
+from graph.documents import DocumentRefused, Documents, Operation
+
+TIMEOUT_S = 10.0
+RECHECK_S = 5.0  # how often a stream looks whether its caller may still listen
+
+
+class OpenUnit(Unit, Protocol):
+    """A unit of work that its opener can end."""
+
+    async def commit(self) -> None: ...
+    async def rollback(self) -> None: ...
+
+
+class Units(Protocol):
+    """Opens units of work."""
+
+    def unit(self, *, writes: bool) -> AbstractAsyncContextManager[OpenUnit]: ...
+
+
+class Observer(Protocol):
+    """Hears of every operation that ran."""
+
+    def ran(self, record: "Ran") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and by which call. `refusal` is what is wrong with the credential, if one was given in vain."""
+
+    actor: Actor = ANONYMOUS
+    request: Request = field(default_factory=Request)
+    refusal: Unauthenticated | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no good credential was given."""
+        return self.actor.user_id is None
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One operation that ran: for the log and the metrics."""
+
+    label: str
+    type: str
+    outcome: str  # ok, or the code of the first error
+    duration_s: float
+    caller: Caller
+    faults: Sequence[BaseException] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an operation came to. With errors, a mutation has no data: nothing of it was done."""
+
+    data: dict[str, Any] | None
+    errors: Sequence[GraphQLError] = ()
+    replayed: bool = False
+
+
+class Runner:
+    """Runs the operations of one schema."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        documents: Documents,
+        units: Units,
+        ports: Ports,
+        principals: Principals,
+        observer: Observer,
+        committed: Callable[[UUID, Sequence[Event]], None],
+    ) -> None:
+        self.schema = schema
+        self.documents = documents
+        self._units = units
+        self._ports = ports
+        self._principals = principals
+        self._observer = observer
+        self._committed = committed
+
+    async def caller(self, token: str | None, request: Request) -> Caller:
+        """Who the credential stands for. A bad one is no error yet: public operations don't ask for any."""
+        if token is None:
+            return Caller(request=request)
+        try:
+            return Caller(await self._principals.actor(token), request, token=token)
+        except Unauthenticated as refusal:
+            return Caller(request=request, refusal=refusal)
+
+    async def run(
+        self, operation: Operation, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None = None
+    ) -> Answer:
+        """Execute a query or a mutation."""
+        started = time.perf_counter()
+        try:
+            self._admit(operation, caller)
+            async with asyncio.timeout(TIMEOUT_S):
+                if operation.type is OperationType.MUTATION:
+                    answer = await self._mutate(operation, variables, caller, idempotency_key)
+                else:
+                    answer = await self._query(operation, variables, caller)
+        except TimeoutError:
+            answer = Answer(None, [errors.refusal(TimedOut(f"the operation took longer than {TIMEOUT_S:g} s"))])
+        except DomainError as refused:
+            answer = Answer(None, [errors.refusal(refused)])
+        except Exception as fault:
+            answer = Answer(None, [GraphQLError("internal error", original_error=fault)])
+        return self._finished(operation, caller, answer, started)
+
+    def _admit(self, operation: Operation, caller: Caller) -> None:
+        if caller.anonymous and not operation.public:
+            raise caller.refusal or Unauthenticated("missing authorization header")
+
+    def _ctx(self, caller: Caller, unit: Unit) -> Ctx:
+        return Ctx(actor=caller.actor, now=datetime.now(UTC), unit=unit, ports=self._ports, request=caller.request)
+
+    async def _query(self, operation: Operation, variables: Mapping[str, Any], caller: Caller) -> Answer:
+        async with self._units.unit(writes=False) as unit:
+            result = await self._execute(operation, variables, self._ctx(caller, unit))
+        return Answer(result.data, result.errors or ())
+
+    async def _mutate(
+        self, operation: Operation, variables: Mapping[str, Any], caller: Caller, key: str | None
+    ) -> Answer:
+        async with self._units.unit(writes=True) as unit:
+            ctx = self._ctx(caller, unit)
+            try:
+                answer = await self._answered(operation, variables, ctx, key if caller.actor.user_id else None)
+                if not answer.errors and not answer.replayed:
+                    await outbox.write(ctx)
+                    await unit.commit()
+            except DomainError as refused:
+                answer = Answer(None, [errors.refusal(refused)])
+        if not answer.errors and not answer.replayed:
+            self._committed(ctx.tenant_id, ctx.events)
+        elif ctx.refusal_work:
+            await self._after_refusal(ctx, caller)
+        return answer
+
+    async def _answered(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx, key: str | None) -> Answer:
+        """The operation's answer: kept with its key, or found there."""
+        if key is None:
+            return await self._once(operation, variables, ctx)
+        asked = hashlib.sha256(orjson.dumps([_name(operation), variables], option=orjson.OPT_SORT_KEYS)).digest()
+        kept = await idempotency.answer_of(ctx, key, asked)
+        if kept is not None:
+            return Answer(orjson.loads(kept), replayed=True)
+        answer = await self._once(operation, variables, ctx)
+        if not answer.errors:
+            await idempotency.keep_answer(ctx, key, asked, orjson.dumps(answer.data))
+        return answer
+
+    async def _once(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> Answer:
+        result = await self._execute(operation, variables, ctx)
+        return Answer(None if result.errors else result.data, result.errors or ())
+
+    async def _after_refusal(self, refused: Ctx, caller: Caller) -> None:
+        async with self._units.unit(writes=True) as unit:
+            ctx = self._ctx(caller, unit)
+            for work in refused.refusal_work:
+                await work(ctx)
+            await unit.commit()
+
+    async def _execute(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
+        result: Any = execute(
+            self.schema,
+            operation.document,
+            context_value=ctx,
+            variable_values=dict(variables),
+            operation_name=operation.node.name.value if operation.node.name else None,
+            executor_class=StrawberryGraphQLCoreExecutionContext,
+            operation_extensions=None,
+        )
+        finished: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
+        if finished.data is None and finished.errors and not any(error.path for error in finished.errors):
+            return ExecutionResult(None, self._input_errors(operation, variables) or finished.errors)
+        return finished
+
+    def _input_errors(self, operation: Operation, variables: Mapping[str, Any]) -> list[GraphQLError]:
+        """What is wrong with the variables, each with the path of the value."""
+        found: list[GraphQLError] = []
+        for definition in operation.node.variable_definitions or ():
+            name = definition.variable.name.value
+            type: Any = type_from_ast(self.schema, definition.type)
+            one = get_variable_values(self.schema, [definition], dict(variables), max_errors=10)
+            if not isinstance(one, list):
+                continue
+            if name not in variables:
+                found.append(_input_error([name], "is required"))
+                continue
+
+            def add(error: GraphQLError, path: list[str | int], name: str = name) -> None:
+                found.append(_input_error([name, *path], error.message))
+
+            validate_input_value(variables[name], type, add)
+        return found
+
+    def _finished(self, operation: Operation, caller: Caller, answer: Answer, started: float) -> Answer:
+        """Tell the observer, and show the errors as the caller may see them."""
+        faults = [error.original_error for error in answer.errors if errors.is_fault(error)]
+        shown = errors.coded_all(answer.errors, suggestions=not caller.anonymous)
+        outcome = str(shown[0].extensions["code"]) if shown and shown[0].extensions else "ok"
+        duration_s = time.perf_counter() - started
+        known = [fault for fault in faults if fault is not None]
+        self._observer.ran(Ran(operation.label, operation.type.value, outcome, duration_s, caller, known))
+        return replace(answer, errors=shown)
+
+    # Streams.
+
+    async def stream(self, operation: Operation, variables: Mapping[str, Any], caller: Caller) -> AsyncIterator[Answer]:
+        """Execute a subscription: an answer for each event. Its first answer may be the refusal of it all.
+
+        The caller is looked at again with each event and every few seconds: a stream does not outlive a right.
+        """
+        started = time.perf_counter()
+        try:
+            self._admit(operation, caller)
+        except DomainError as refused:
+            yield self._finished(operation, caller, Answer(None, [errors.refusal(refused)]), started)
+            return
+        async with self._units.unit(writes=False) as unit:
+            ctx = self._ctx(caller, unit)
+            result: Any = subscribe(
+                self.schema,
+                operation.document,
+                context_value=ctx,
+                variable_values=dict(variables),
+                operation_name=operation.node.name.value if operation.node.name else None,
+                executor_class=StrawberryGraphQLCoreExecutionContext,
+                operation_extensions=None,
+            )
+            source = await result if hasattr(result, "__await__") else result
+            if isinstance(source, ExecutionResult):
+                found = self._input_errors(operation, variables) or source.errors or []
+                yield self._finished(operation, caller, Answer(None, found), started)
+                return
+            async for answer in self._while_allowed(source, ctx, caller):
+                yield self._finished(operation, caller, answer, time.perf_counter())
+
+    async def _while_allowed(
+        self, source: AsyncIterator[ExecutionResult], ctx: Ctx, caller: Caller
+    ) -> AsyncIterator[Answer]:
+        """The events of `source`, until it ends, fails, or the caller may not listen any more."""
+        following: asyncio.Task[ExecutionResult] | None = None
+        try:
+            while True:
+                following = following or asyncio.ensure_future(anext(source))
+                done, _ = await asyncio.wait([following], timeout=RECHECK_S)
+                if caller.token is not None:
+                    ctx.actor = await self._principals.actor(caller.token)
+                if not done:
+                    continue
+                result, following = following.result(), None
+                yield Answer(result.data, result.errors or ())
+                if result.errors:
+                    return
+        except StopAsyncIteration:
+            return
+        except DomainError as refused:
+            yield Answer(None, [errors.refusal(refused)])
+        except GraphQLError as error:
+            yield Answer(None, [error])
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await source.aclose()  # type: ignore[attr-defined]
+
+
+def _name(operation: Operation) -> str:
+    """What tells one operation from another: its label if it is stored, its text if it isn't."""
+    location = operation.node.loc
+    return operation.label if location is None else f"{operation.label}:{location.source.body}"
+
+
+def _input_error(path: Sequence[str | int], message: str) -> GraphQLError:
+    where = ".".join(str(part) for part in path)
+    extensions = {"code": Code.INVALID_INPUT, "field": where, "path": list(path)}
+    return GraphQLError(f"{where}: {message}", extensions=extensions)
+
+
+__all__ = ["Answer", "Caller", "DocumentRefused", "Runner"]

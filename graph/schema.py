@@ -1,0 +1,61 @@
+"""The whole schema of the platform."""
+
+import strawberry
+from graphql import GraphQLSchema
+from strawberry.schema.config import StrawberryConfig
+from strawberry.tools import merge_types
+
+from graph.access import AccessMutation, AccessQuery
+from graph.apps import AppsMutation, AppsQuery
+from graph.audit import AuditLogQuery
+from graph.identity import IdentityMutation, IdentityQuery
+from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
+from graph.rules import Access, Level
+from graph.runtime import RuntimeQuery
+from graph.scalars import SCALARS
+
+Query = merge_types("Query", (RuntimeQuery, IdentityQuery, AccessQuery, AppsQuery, RecordsQuery, AuditLogQuery))
+Mutation = merge_types("Mutation", (IdentityMutation, AccessMutation, AppsMutation, RecordsMutation))
+Subscription = merge_types("Subscription", (RecordsSubscription,))
+
+
+def build_schema() -> strawberry.Schema:
+    """The schema, with its resolvers."""
+    for root in (Query, Mutation, Subscription):
+        _drop_null_defaults(root)
+    return strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        config=StrawberryConfig(scalar_map=SCALARS),
+    )
+
+
+def _drop_null_defaults(root: type) -> None:
+    """An argument that may be left out says so by being nullable; `= null` beside it tells nobody anything."""
+    for field in root.__strawberry_definition__.fields:  # type: ignore[attr-defined]
+        for argument in field.arguments:
+            if argument.default is None:
+                argument.default = strawberry.UNSET
+
+
+def sdl(schema: strawberry.Schema) -> str:
+    """The schema as text, as it is committed in `schema.graphql`."""
+    return schema.as_str() + "\n"
+
+
+def core(schema: strawberry.Schema) -> GraphQLSchema:
+    """What graphql-core executes."""
+    return schema._schema
+
+
+def public_fields(schema: strawberry.Schema) -> frozenset[tuple[str, str]]:
+    """The root fields that ask for no credential, as (`Query`, `health`)."""
+    found = {("Query", "__typename"), ("Mutation", "__typename"), ("Subscription", "__typename")}
+    for root in (schema.query, schema.mutation, schema.subscription):
+        definition = root.__strawberry_definition__  # type: ignore[union-attr]
+        for field in definition.fields:
+            level = next((d.level for d in field.directives if isinstance(d, Access)), Level.USER)
+            if level is Level.PUBLIC:
+                found.add((definition.name, schema.config.name_converter.get_graphql_name(field)))
+    return frozenset(found)

@@ -1,0 +1,1 @@
+"""Adapters for identity: password hashes and signed tokens."""

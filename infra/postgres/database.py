@@ -1,0 +1,171 @@
+"""The database: its connections, and the units of work on them.
+
+Mapped classes go through SQLAlchemy; compiled statements of reading operations go straight through asyncpg, where
+one statement is one round trip. A writing operation has one connection and one transaction for both.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from domain.kernel.unit import Statement
+from infra.postgres.faults import is_lost, translated
+
+T = TypeVar("T")
+
+STATEMENT_TIMEOUT_MS = 8_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
+ACQUIRE_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 70.0  # the last fence, for a server that is gone without a word
+PREPARED_MAX = 256
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that is given back as it is: no statement of ours leaves settings or locks behind."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Database:
+    """Opens units of work. Close it when done."""
+
+    def __init__(self, engine: AsyncEngine, pool: "asyncpg.Pool[Any]") -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str, connections: int) -> "Database":
+        """Connect to PostgreSQL, with at most `connections` for records and as many for everything else."""
+        pool = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=connections,
+            connection_class=_Connection,
+            init=None,
+            max_inactive_connection_lifetime=300.0,
+            **_connect_options(),
+        )
+        return cls(_engine(url, connections), await pool)
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self._engine.dispose()
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def unit(self, *, writes: bool) -> "AsyncIterator[DatabaseUnit]":
+        """A unit of work, rolled back unless it is committed."""
+        unit = DatabaseUnit(self._engine if writes else self._reading, None if writes else self._pool)
+        try:
+            yield unit
+        finally:
+            await unit.close()
+
+    async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """Run one statement by itself. Raises StatementRefused, TimedOut, Unavailable."""
+        return await _fetch(self._pool, statement)
+
+
+def _connect_options() -> dict[str, Any]:
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": COMMAND_TIMEOUT_S,
+        "statement_cache_size": PREPARED_MAX,
+        "server_settings": {
+            "application_name": "stoa",
+            "timezone": "UTC",
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            "search_path": "stoa, public",
+            "jit": "off",
+        },
+    }
+
+
+def _engine(url: str, connections: int) -> AsyncEngine:
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url, **_connect_options())
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=ACQUIRE_TIMEOUT_S,
+        pool_use_lifo=False,
+    )
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _drop_lost_connections(context: ExceptionContext) -> None:
+        if is_lost(context.original_exception.__cause__ or context.original_exception):
+            context.is_disconnect = True
+
+    return engine
+
+
+async def _fetch(pool: "asyncpg.Pool[Any]", statement: Statement) -> Sequence[Mapping[str, Any]]:
+    try:
+        connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            return await connection.fetch(statement.sql, *statement.args)
+        finally:
+            await pool.release(connection)
+    except Exception as error:
+        raise translated(error) from error
+
+
+class DatabaseUnit:
+    """See `domain.kernel.unit.Unit`. The session is opened by the first use of it."""
+
+    def __init__(self, engine: AsyncEngine, pool: "asyncpg.Pool[Any] | None") -> None:
+        self._engine = engine
+        self._pool = pool
+        self._session: AsyncSession | None = None
+
+    async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """What `work` makes of the session."""
+        if self._session is None:
+            self._session = AsyncSession(self._engine, expire_on_commit=False)
+        try:
+            return await work(self._session)
+        except Exception as error:
+            raise translated(error) from error
+
+    async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of `statement`: in the transaction of a writing unit, by itself in a reading one."""
+        if self._pool is not None:
+            return await _fetch(self._pool, statement)
+        return await self.run(lambda session: _in_session(session, statement))
+
+    async def commit(self) -> None:
+        """Make it so. Raises StatementRefused, Unavailable."""
+        if self._session is not None:
+            await self.run(lambda session: session.commit())
+
+    async def rollback(self) -> None:
+        """Undo it all."""
+        if self._session is not None:
+            await self._session.rollback()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+async def _in_session(session: AsyncSession, statement: Statement) -> Sequence[Mapping[str, Any]]:
+    await session.flush()
+    connection = await session.connection()
+    result = await connection.exec_driver_sql(statement.sql, tuple(statement.args))
+    return [dict(row) for row in result.mappings()] if result.returns_rows else []
