@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -20,6 +21,9 @@ class TransactionId(UserDefinedType[int]):
     def get_col_spec(self, **_: Any) -> str:
         """The type's name."""
         return "xid8"
+
+
+ischema_names["xid8"] = TransactionId  # so that reading a database's tables knows the type, too
 
 
 class OutboxRow(OfTenant, Base):

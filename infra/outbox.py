@@ -1,0 +1,285 @@
+"""The feed: one reader of the outbox a process, and as many listeners as there are.
+
+The reader sleeps until something commits (here, or in another process, which tells over Valkey) and looks once a
+second anyway, so that a lost message costs a second and nothing else. A change is read once; each distinct
+condition of its listeners is asked once, by PostgreSQL, on the record before and after the change.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+import redis.asyncio as redis
+
+from domain.kernel.errors import Gone, Invalid, Unavailable
+from domain.kernel.events import RecordChange, Watch
+from domain.kernel.unit import Statement, StatementRefused
+from infra.logs import get_logger
+
+POLL_S = 1.0
+UNSETTLED_POLL_S = 0.02  # while an event is committed but an older transaction still runs
+BATCH = 500
+WAITING_MAX = 1_000  # changes a slow listener may be behind
+CHANNEL = "stoa:outbox"
+RECONNECT_S = 1.0
+
+Fetch = Callable[[Statement], Awaitable[Sequence[Mapping[str, Any]]]]
+Topic = tuple[UUID, str, str]  # tenant, app, entity
+Position = tuple[int, int]  # transaction, row
+
+log = get_logger(__name__)
+
+# `tx` below every running transaction: nothing can appear before such a row any more.
+_READ_SQL = """
+SELECT o.tx::text AS tx, o.id, o.tenant_id, o.kind, o.payload::text AS payload,
+       o.tx < pg_snapshot_xmin(pg_current_snapshot()) AS settled,
+       a.app_id, a.entity, a.operation, a.record_id, a.actor_id, a.changed_at,
+       CASE WHEN {wanted} THEN a.old_record::text END AS before,
+       CASE WHEN {wanted} THEN a.new_record::text END AS after, {wanted} AS loaded
+FROM stoa.outbox o LEFT JOIN stoa.audit_log a ON a.id = o.audit_id
+WHERE {rows} ORDER BY o.tx, o.id LIMIT {limit}
+"""
+_BEHIND = "(o.tx, o.id) > ($1::text::xid8, $2::bigint)"
+# The values of a record are read only where somebody listens.
+_LIVE_SQL = _READ_SQL.format(
+    wanted="o.tenant_id::text || '.' || a.app_id || '.' || a.entity = ANY ($3::text[])", rows=_BEHIND, limit=BATCH
+)
+_REPLAY_SQL = _READ_SQL.format(
+    wanted="true", rows=f"{_BEHIND} AND o.tenant_id = $3 AND a.app_id = $4 AND a.entity = $5", limit=BATCH
+)
+_ONE_SQL = _READ_SQL.format(wanted="true", rows="o.id = $1", limit=1)
+_HEAD_SQL = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS tx"
+_HORIZON_SQL = "SELECT tx::text AS tx, outbox_id AS id FROM stoa.outbox_horizon"
+_CURSOR = re.compile(r"(\d{1,19})-(\d{1,19})")
+
+
+@dataclass(eq=False)
+class _Listener:
+    """One subscription. `since` is where it joined; what comes before is replayed from the table."""
+
+    watch: Watch
+    since: Position
+    waiting: asyncio.Queue[RecordChange] = field(default_factory=lambda: asyncio.Queue(WAITING_MAX))
+    behind: bool = False
+
+    def __post_init__(self) -> None:
+        self.condition = repr(self.watch.matches)  # what is asked once for all that have it in common
+
+    def tell(self, change: RecordChange) -> None:
+        try:
+            self.waiting.put_nowait(change)
+        except asyncio.QueueFull:
+            self.behind = True
+
+
+class OutboxFeed:
+    """See `domain.kernel.events.Feed`. `started` before use, `stopped` after."""
+
+    def __init__(self, fetch: Fetch, valkey_url: str | None, hear: Callable[[UUID, str, dict[str, Any]], None]) -> None:
+        self._fetch = fetch
+        self._valkey: redis.Redis | None = redis.Redis.from_url(valkey_url) if valkey_url else None
+        self._hear = hear
+        self._wake = asyncio.Event()
+        self._tell_others = asyncio.Event()
+        self._listeners: dict[Topic, set[_Listener]] = defaultdict(set)
+        self._position: Position | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to read; what happened before is of no interest."""
+        self._tasks = [asyncio.create_task(self._read())]
+        if self._valkey is not None:
+            self._tasks += [asyncio.create_task(self._listen()), asyncio.create_task(self._publish())]
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._valkey is not None:
+            await self._valkey.aclose()
+
+    def committed(self) -> None:
+        """Something was committed in this process: look, and tell the other processes to."""
+        self._wake.set()
+        self._tell_others.set()
+
+    @property
+    def listeners(self) -> int:
+        """How many subscriptions there are."""
+        return sum(map(len, self._listeners.values()))
+
+    # Listening.
+
+    async def changes(self, watch: Watch, after: str | None) -> AsyncIterator[RecordChange]:
+        """The changes `watch` asks for, behind `after` or from now on."""
+        begin = None if after is None else await self._resumable(after)
+        listener = _Listener(watch, await self._where())
+        topic = (watch.tenant_id, watch.app_id, watch.entity)
+        self._listeners[topic].add(listener)
+        try:
+            last = begin
+            if begin is not None:
+                async for change in self._replay(watch, begin, listener.since):
+                    last = _position(change.cursor)
+                    yield change
+            while True:
+                if listener.behind:
+                    raise Gone("the reader was too slow; resume from the last cursor it has")
+                change = await listener.waiting.get()
+                if last is None or _position(change.cursor) > last:
+                    yield change
+        finally:
+            self._listeners[topic].discard(listener)
+            if not self._listeners[topic]:
+                del self._listeners[topic]
+
+    async def _where(self) -> Position:
+        if self._position is None:
+            self._position = await self._head()
+        return self._position
+
+    async def _head(self) -> Position:
+        return int((await self._fetch(Statement(_HEAD_SQL)))[0]["tx"]) - 1, 2**63 - 1
+
+    async def _resumable(self, cursor: str) -> Position:
+        """The position of a cursor. Raises Invalid, Gone."""
+        if not _CURSOR.fullmatch(cursor):
+            raise Invalid("after", "not a cursor of changes")
+        position = _position(cursor)
+        horizon = (await self._fetch(Statement(_HORIZON_SQL)))[0]
+        if position[1] >= 2**63 or position < (int(horizon["tx"]), horizon["id"]):
+            raise Gone("the log of changes no longer reaches back to this cursor; read the records anew")
+        return position
+
+    async def _replay(self, watch: Watch, begin: Position, end: Position) -> AsyncIterator[RecordChange]:
+        while begin < end:
+            asked = (str(begin[0]), begin[1], watch.tenant_id, watch.app_id, watch.entity)
+            rows = await self._fetch(Statement(_REPLAY_SQL, asked))
+            for row in rows:
+                begin = (int(row["tx"]), row["id"])
+                if begin > end:
+                    return
+                change = _change(row)
+                if await self._meets(change, watch):
+                    yield change
+            if len(rows) < BATCH:
+                return
+
+    # Reading.
+
+    async def _read(self) -> None:
+        """Read for ever, whatever the database does meanwhile."""
+        while True:
+            pause = POLL_S
+            try:
+                await self._where()
+                while not (settled := await self._batch()):
+                    if settled is None:
+                        pause = UNSETTLED_POLL_S
+                        break
+            except Unavailable:
+                log.warning("outbox_waits", reason="the database is not ready")
+            except Exception:
+                log.exception("outbox_failed")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _batch(self) -> bool | None:
+        """Deliver what is there. True at the end, False when there is more, None when more must settle first."""
+        tx, id = await self._where()
+        topics = [".".join(map(str, topic)) for topic in self._listeners]
+        rows = await self._fetch(Statement(_LIVE_SQL, (str(tx), id, topics)))
+        for row in rows:
+            if not row["settled"]:
+                return None
+            await self._deliver(row)
+        return len(rows) < BATCH
+
+    async def _deliver(self, row: Mapping[str, Any]) -> None:
+        position = (int(row["tx"]), row["id"])
+        if row["app_id"] is not None:
+            await self._tell(row, position)
+        elif row["payload"] is not None:
+            self._hear(row["tenant_id"], row["kind"], orjson.loads(row["payload"]))
+        self._position = position
+
+    async def _tell(self, row: Mapping[str, Any], position: Position) -> None:
+        """Tell the change to every listener it concerns; those that join while we ask are asked about as well."""
+        topic = (row["tenant_id"], row["app_id"], row["entity"])
+        verdicts: dict[str, bool] = {}
+        change = None
+        while unasked := [li for li in self._around(topic, position) if li.condition not in verdicts]:
+            if not row["loaded"]:
+                row = (await self._fetch(Statement(_ONE_SQL, (row["id"],))))[0]
+            change = change or _change(row)
+            verdicts[unasked[0].condition] = await self._meets(change, unasked[0].watch)
+        for listener in self._around(topic, position):
+            if change is not None and verdicts[listener.condition]:
+                listener.tell(change)
+
+    def _around(self, topic: Topic, position: Position) -> list[_Listener]:
+        return [listener for listener in self._listeners.get(topic, ()) if listener.since < position]
+
+    async def _meets(self, change: RecordChange, watch: Watch) -> bool:
+        """Whether the record, before or after the change, meets the condition."""
+        if watch.matches is None:
+            return True
+        states = b"[" + b",".join(state for state in (change.before, change.after) if state is not None) + b"]"
+        args = (*watch.matches.args, states.decode())
+        rows = f"jsonb_populate_recordset(NULL::{watch.relation}, ${len(args)}::jsonb) t"
+        sql = f"SELECT coalesce(bool_or({watch.matches.sql}), false) AS meets FROM {rows}"
+        try:
+            return bool((await self._fetch(Statement(sql, args)))[0]["meets"])
+        except StatementRefused:
+            return False  # the declaration has changed since: the condition speaks of what is no more
+
+    # Other processes.
+
+    async def _listen(self) -> None:
+        assert self._valkey is not None
+        while True:
+            try:
+                async with self._valkey.pubsub() as messages:
+                    await messages.subscribe(CHANNEL)
+                    async for _ in messages.listen():
+                        self._wake.set()
+            except (redis.RedisError, OSError):
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _publish(self) -> None:
+        assert self._valkey is not None
+        while True:
+            await self._tell_others.wait()
+            self._tell_others.clear()
+            with suppress(redis.RedisError, OSError):
+                async with asyncio.timeout(RECONNECT_S):
+                    await self._valkey.publish(CHANNEL, b"")
+
+
+def _position(cursor: str) -> Position:
+    tx, _, id = cursor.partition("-")
+    return int(tx), int(id)
+
+
+def _change(row: Mapping[str, Any]) -> RecordChange:
+    return RecordChange(
+        cursor=f"{row['tx']}-{row['id']}",
+        tenant_id=row["tenant_id"],
+        app_id=row["app_id"],
+        entity=row["entity"],
+        operation=row["operation"],
+        record_id=row["record_id"],
+        before=None if row["before"] is None else row["before"].encode(),
+        after=None if row["after"] is None else row["after"].encode(),
+        changed_at=row["changed_at"],
+        actor_id=row["actor_id"],
+    )
