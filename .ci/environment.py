@@ -44,8 +44,8 @@ def stamp(purpose: str) -> Path:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """One installation at a time in this folder. The lock is beside the venv, which may be made anew."""
-    with (ROOT / ".venv.lock").open("w") as file:
+    """One installation at a time in this folder. The lock is on a file that is there anyway and stays."""
+    with (ROOT / "pyproject.toml").open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,7 +61,9 @@ def build(purpose: str) -> None:
             path.unlink()
     if not usable():
         shutil.rmtree(VENV, ignore_errors=True)
-        if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode != 0:
+        # Of the base: the Python that runs this may be the one in the venv that was just removed.
+        base = getattr(sys, "_base_executable", sys.executable)
+        if subprocess.run([base, "-m", "venv", str(VENV)]).returncode != 0:
             sys.exit("cannot make a virtual environment: is Python's venv module installed? (Debian: python3-venv)")
     pip("--require-hashes", "-r", str(ROOT / LOCKS[purpose]))
     pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))

@@ -54,13 +54,12 @@ class Maintenance:
 
     def falls_on(self) -> tuple[Times, Times, Times]:
         """The hours, minutes and seconds of the day it is due, as arq takes them: None for all of them."""
-        seconds = int(self.every.total_seconds())
-        if seconds < 60 and 60 % max(seconds, 1) == 0:
-            return None, None, set(range(0, 60, max(seconds, 1)))
-        if seconds < 3600 and 3600 % seconds == 0 and seconds % 60 == 0:
-            return None, set(range(0, 60, seconds // 60)), {0}
-        if seconds <= 86400 and 86400 % seconds == 0 and seconds % 3600 == 0:
-            return set(range(0, 24, seconds // 3600)), {0}, {0}
+        seconds = self.every.total_seconds()
+        for unit_s, day_part_s, place in ((1, 60, 2), (60, 3600, 1), (3600, 86400, 0)):
+            if 0 < seconds <= day_part_s and day_part_s % seconds == 0 and seconds % unit_s == 0:
+                due: list[Times] = [None if position < place else {0} for position in range(3)]
+                due[place] = set(range(0, day_part_s // unit_s, int(seconds) // unit_s))
+                return due[0], due[1], due[2]
         raise ValueError(f"{self.name}: {self.every} does not divide a minute, an hour or a day")
 
 

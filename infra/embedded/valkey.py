@@ -64,7 +64,9 @@ class EmbeddedValkey:
         return self.url
 
     def launch(self, departure_s: float = DEPARTURE_S) -> None:
-        """Start the server process. Raises Failure."""
+        """Start the server process; the one before may have died of a damaged log. Raises Failure."""
+        if self._log_is_damaged():
+            self._set_log_aside()
         program = _binary()
         account = settle(self.folder, program)
         await_departure(self.folder, "valkey-server", departure_s, self._stopping)
@@ -84,10 +86,8 @@ class EmbeddedValkey:
         """Wait until it answers a PING. Raises Failure."""
         if self._answers_in_time():
             return
-        if not self._log_is_damaged():
-            raise Failure(f"Valkey did not start: {self.last_words()}")
-        self._set_log_aside()
-        self.launch()
+        if self._log_is_damaged():
+            self.launch()
         if not self._answers_in_time():
             raise Failure(f"Valkey did not start: {self.last_words()}")
 
@@ -124,7 +124,9 @@ class EmbeddedValkey:
                 return False
 
     def _log_is_damaged(self) -> bool:
-        return "append only file" in self.last_words().lower()
+        """Its end alone may be missing, which it overlooks; anything else it dies of."""
+        died = self._child is not None and not self._child.alive()
+        return died and "reading the append only file" in self.last_words()
 
     def _set_log_aside(self) -> None:
         """A log damaged in its middle would keep us from starting, for what we can do without."""

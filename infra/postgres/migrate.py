@@ -2,9 +2,9 @@
 
 import asyncio
 import importlib
-import io
 import pkgutil
 import time
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Column, Connection, MetaData, Table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -31,6 +31,7 @@ VERSIONS = SCRIPTS / "versions"
 # A migration that waits for a lock makes every later query on that table wait behind it.
 LOCK_TIMEOUT_S = 5
 TRIES = 3
+DIAL_S = 10
 # Another replica may be migrating; it is done in moments or stuck.
 TURN_S = 120
 
@@ -110,17 +111,22 @@ def of_ours(name: str | None, kind: str, _parents: object) -> bool:
 
 @asynccontextmanager
 async def _connection(url: str) -> AsyncIterator[AsyncConnection]:
-    """One connection, made by asyncpg itself, so that the URL means what it means everywhere else."""
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url, timeout=10), poolclass=NullPool
-    )
+    """One connection, made by asyncpg itself, so that the URL means what it means everywhere else.
+
+    Its search path is fixed: by default it starts with a schema of the role's name, and ours are the same word, so
+    alembic would take the platform's schema for the nameless one.
+    """
+
+    async def dial() -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(url, timeout=DIAL_S, server_settings={"search_path": "public"})
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            raise Failure(f"cannot reach the database: {problem or type(problem).__name__}") from None
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=dial, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             yield connection
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as problem:
-        raise Failure(f"cannot reach the database: {problem}") from None
-    except asyncpg.InvalidCatalogNameError as problem:
-        raise Failure(f"{problem}: create it first") from None
     finally:
         await engine.dispose()
 
@@ -161,7 +167,7 @@ def _upgrade(connection: Connection, versions: Path) -> None:
 
 
 def _config(versions: Path, connection: Connection, metadata: MetaData | None) -> Config:
-    config = Config(stdout=io.StringIO())
+    config = Config(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", _escaped(SCRIPTS))
     config.set_main_option("version_locations", _escaped(versions))
     config.set_main_option("path_separator", "newline")
@@ -182,18 +188,16 @@ def _next_number(config: Config) -> str:
 
 
 def _described(difference: Any) -> list[str]:
-    """alembic gives a tuple, or for changes of one column a list of them."""
-    if isinstance(difference, list):
-        return [line for part in difference for line in _described(part)]
-    verb, *what = difference
-    return [f"{verb}: {', '.join(_name(part) for part in what if part not in (None, {}))}"]
-
-
-def _name(part: Any) -> str:
-    if isinstance(part, dict):
-        return ""
-    parent = getattr(part, "table", None)
-    name = getattr(part, "fullname", None) or getattr(part, "name", None)
-    if name is None:
-        return str(part)
-    return f"{parent.fullname}.{name}" if parent is not None and "." not in str(name) else str(name)
+    """A line for each change alembic found; those of one column come as a list."""
+    match difference:
+        case list():
+            return [line for part in difference for line in _described(part)]
+        case verb, schema, table, Column() as column:
+            return [f"{verb}: {schema}.{table}.{column.name}"]
+        case verb, schema, table, column, _, old, new:
+            return [f"{verb}: {schema}.{table}.{column}: {old} -> {new}"]
+        case verb, Table() as table:
+            return [f"{verb}: {table.fullname}"]
+        case verb, part:  # an index or a constraint
+            return [f"{verb}: {part.table.fullname}: {part.name or part}"]
+    return [str(difference)]

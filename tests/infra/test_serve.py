@@ -1,0 +1,243 @@
+"""`stoa serve` as a whole: it starts in order, survives its parts, and leaves nothing behind."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
+from urllib.error import URLError
+
+import asyncpg
+import pytest
+from websockets.sync.client import connect as open_websocket
+
+from infra.lock import holder
+from tests.infra.running import TINY, Stoa, command, eventually, outcome, processes_of
+
+
+async def execute(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def external(postgres_url, valkey_url) -> dict[str, str]:
+    """Engines that are there already: a server that has nothing to embed starts faster."""
+    return {"STOA_DATABASE_URL": postgres_url, "STOA_VALKEY_URL": valkey_url}
+
+
+def block(stoa: Stoa) -> None:
+    """Hold up the server's event loop, until it is gone."""
+    with suppress(OSError, HTTPException):
+        stoa.get("/block")
+
+
+async def test_a_whole_life(stoa: Stoa, data_dir):
+    stoa.start()
+    report = stoa.report()
+    assert report["pid"] == stoa.pid
+    assert stoa.url == f"http://127.0.0.1:{report['port']}"
+    assert eventually(lambda: stoa.events("worker_ready"), 5)
+    assert holder(data_dir).database_url == report["database_url"]
+    await execute(report["database_url"], "CREATE TABLE kept AS SELECT 42 AS answer")
+
+    assert stoa.stop() == 0
+    assert holder(data_dir) is None
+    assert stoa.said().count("Stoa is ready") == 1
+
+    stoa.log.unlink()
+    started = time.monotonic()
+    stoa.start()
+    assert await execute(stoa.report()["database_url"], "SELECT answer FROM kept") == 42
+    assert time.monotonic() - started < 3
+    assert stoa.stop(signal.SIGTERM) == 0
+
+
+def test_ctrl_c_cuts_streams_and_sockets_and_lets_a_request_finish(stoa: Stoa, external):
+    stoa.start(**external)
+    host, port = stoa.url.removeprefix("http://").split(":")
+    stream = socket.create_connection((host, int(port)))
+    stream.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert stream.recv(15) == b"HTTP/1.1 200 OK"
+    with open_websocket(f"ws://{host}:{port}/") as chat, ThreadPoolExecutor() as pool:
+        slow = pool.submit(stoa.get, "/slow")
+        time.sleep(0.3)
+        assert stoa.stop(within_s=5) == 0
+        assert slow.result() == b"done"
+        with pytest.raises(Exception, match="1012"):
+            chat.recv(timeout=1)
+    stream.close()
+
+
+def test_a_blocked_server_is_cut_off(stoa: Stoa, external):
+    stoa.start(**external)
+    threading.Thread(target=block, args=(stoa,), daemon=True).start()
+    time.sleep(0.3)
+    assert stoa.stop(within_s=5) == 0
+    assert stoa.events("server_cut_off")
+
+
+def test_kill_9_leaves_nothing_and_the_next_start_keeps_everything(stoa: Stoa, data_dir):
+    stoa.start()
+    eventually(lambda: stoa.events("worker_ready"), 5)
+    assert len(processes_of(data_dir)) > 5
+    stoa.stop(signal.SIGKILL)
+    stoa.log.unlink()
+    stoa.start()
+    assert stoa.stop() == 0
+
+
+def test_engines_and_worker_that_die_come_back(stoa: Stoa):
+    stoa.start()
+    assert eventually(lambda: stoa.events("worker_ready"), 5)
+    for program in ("postgres", "valkey-server"):
+        before = stoa.child(program)
+        os.kill(before, signal.SIGKILL)
+        assert eventually(lambda program=program, before=before: stoa.child(program) not in (before, None), 5)
+    (worker,) = [line for line in processes_of(stoa.data_dir) if "infra.cli worker" in line]
+    os.kill(int(worker.split()[0]), signal.SIGKILL)
+    assert eventually(lambda: len(stoa.events("worker_ready")) >= 2, 10)
+    assert [event["child"] for event in stoa.events("child_back")] == ["postgres", "valkey", "worker"]
+    assert stoa.stop() == 0
+
+
+def test_ctrl_c_while_starting(stoa: Stoa, data_dir):
+    stoa.start(wait=False)
+    assert eventually(lambda: (data_dir / "postgres").exists(), 5)
+    assert stoa.stop() == 0
+    assert "Stoa is ready" not in stoa.said()
+    assert "Traceback" not in stoa.said()
+
+
+def test_the_second_server_on_a_folder_learns_of_the_first(stoa: Stoa, data_dir):
+    stoa.start("--no-worker")
+    code, out, err = outcome("serve", STOA_DATA_DIR=str(data_dir), STOA_PORT="0")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"stoa: the data folder {data_dir} is in use by pid {stoa.pid} on ")
+    assert err.count("\n") == 1
+    assert stoa.stop() == 0
+
+
+def test_a_taken_port_is_said_before_anything_starts(data_dir):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = outcome("serve", "--port", str(port), STOA_DATA_DIR=str(data_dir))
+    assert (code, out) == (2, "")
+    assert err == f"stoa: port {port} is in use; set STOA_PORT (or --port) to another one\n"
+    assert list(data_dir.iterdir()) == []
+
+
+def test_an_application_that_does_not_start_ends_it_all(stoa: Stoa, external):
+    stoa.start(wait=False, TINY_BREAKS="1", **external)
+    assert stoa.wait(10) == 1
+    assert "stoa: the application did not start, see the log above" in stoa.said()
+    assert processes_of(stoa.data_dir) == []
+
+
+def test_servers_on_external_engines_share_a_folder(data_dir, external):
+    first, second = Stoa(data_dir), Stoa(data_dir)
+    second.log = second.log.with_name("second.log")
+    try:
+        first.start("--no-worker", **external)
+        second.start("--no-worker", **external)
+        assert first.report()["pid"] != second.report()["pid"]
+        assert sorted(path.name for path in data_dir.iterdir()) == ["secret.keys"]
+    finally:
+        first.end()
+        second.end()
+
+
+def test_several_server_processes_share_the_port_and_are_brought_back(stoa: Stoa, external):
+    stoa.start(STOA_WORKERS="2", **external)
+    pids = {stoa.report()["pid"] for _ in range(50)}
+    assert len(pids) == 2
+    assert stoa.pid not in pids
+    with pytest.raises((OSError, HTTPException)):
+        stoa.get("/die")
+    assert eventually(lambda: stoa.events("child_back"), 5)
+    assert eventually(lambda: len(pids & {stoa.report()["pid"] for _ in range(20)}) == 1, 5)
+    assert stoa.stop() == 0
+
+
+def test_several_server_processes_that_do_not_start_end_it_all(stoa: Stoa, external):
+    stoa.start(wait=False, STOA_WORKERS="2", TINY_BREAKS="1", **external)
+    assert stoa.wait(10) == 1
+    assert "a server process did not start, see the log above" in stoa.said()
+    assert eventually(lambda: processes_of(stoa.data_dir) == [], 5)
+
+
+def test_requests_wait_in_line_while_the_server_starts(data_dir, external):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    stoa = Stoa(data_dir)
+    try:
+        stoa.start("--no-worker", "--port", str(port), wait=False, **external)
+        stoa.url = f"http://127.0.0.1:{port}"
+        answers = []
+
+        def answered() -> bool:
+            try:
+                answers.append(stoa.report())
+            except URLError:
+                return False
+            return True
+
+        assert eventually(answered, 10)
+        assert answers[0]["port"] == port
+    finally:
+        stoa.end()
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"STOA_PORT": "x"}, "stoa: STOA_PORT='x' is not a whole number; allowed: 0 to 65535\n"),
+        ({"STOA_HOST": "no-such-host.invalid"}, "stoa: no-such-host.invalid is not an address of this machine"),
+        ({"STOA_HOST": "192.0.2.1", "STOA_PORT": "0"}, "stoa: cannot listen on 192.0.2.1 port 0"),
+        ({"STOA_DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}, "stoa: cannot reach the database: "),
+    ],
+)
+def test_what_people_can_put_right_is_one_line(data_dir, environ, said):
+    code, out, err = outcome(
+        "serve", "--application", TINY, **{"STOA_DATA_DIR": str(data_dir), "STOA_PORT": "0", **environ}
+    )
+    complaints = [line for line in err.splitlines() if not line.startswith("{")]
+    assert len(complaints) == 1
+    assert f"{complaints[0]}\n".startswith(said)
+    assert out == ""
+    assert code in (1, 2)
+    assert eventually(lambda: processes_of(data_dir) == [], 5)
+
+
+def test_a_second_ctrl_c_does_not_wait(stoa: Stoa, external):
+    stoa.start(**external)
+    threading.Thread(target=block, args=(stoa,), daemon=True).start()
+    time.sleep(0.3)
+    for _ in range(3):
+        stoa.send(signal.SIGINT)
+        time.sleep(0.1)
+    assert stoa.wait(1) != 0
+    assert eventually(lambda: processes_of(stoa.data_dir) == [], 4)
+
+
+def test_migrate_beside_a_server_and_alone(stoa: Stoa, data_dir):
+    alone = {"STOA_DATA_DIR": str(data_dir)}
+    assert outcome("migrate", **alone)[:2] == (0, "the database is up to date\n")
+    stoa.start("--no-worker")
+    assert outcome("migrate", **alone)[:2] == (0, "the database is up to date\n")
+    assert stoa.stop() == 0
+
+
+def test_interrupting_migrate_leaves_nothing(data_dir):
+    process = command("migrate", STOA_DATA_DIR=str(data_dir))
+    assert eventually(lambda: (data_dir / "postgres").exists(), 5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert "Traceback" not in err
