@@ -1,0 +1,89 @@
+"""The directives of route documents. They say how an operation looks as a route, and are gone before it runs."""
+
+DIRECTIVES = '''
+"Makes a route of an operation."
+directive @rest(
+  method: RestMethod!
+  "With the parameters in braces; `{name*}` takes the rest of the path, slashes and all."
+  path: String!
+  "Of the answer when nothing is refused."
+  status: Int = 200
+  "A subscription as a stream."
+  stream: RestStream
+  "The media type of a text answer; the body must be a string."
+  produces: String
+  "Whether the system's envelope goes around the body."
+  envelope: Boolean = true
+  "What the route is listed under; the name of its file otherwise."
+  tags: [String!]
+  deprecated: String
+) on QUERY | MUTATION | SUBSCRIPTION
+
+"""
+Where a variable's value comes from. Without it: from the path if that has a parameter of its name, else from the
+query string (GET, DELETE), else from the top-level field of its name in the body.
+"""
+directive @param(
+  in: RestPlace!
+  "As it is called there; the variable's own name otherwise. `*` in the query takes all parameters nothing else takes."
+  name: String
+  "Older names, taken where the first is absent."
+  aliases: [String!]
+  "The part of an input object that is placed, dots between the steps; the rest of the object stays where it was."
+  field: String
+  "Present means true, whatever the value."
+  flag: Boolean = false
+  "How a list is written in one parameter, beside repeating it."
+  split: String
+  "What is taken for a value that cannot be read, as JSON."
+  invalid: String
+  "Numbers beyond these are taken for them."
+  min: Int
+  max: Int
+) repeatable on VARIABLE_DEFINITION
+
+"A variable that the server fills and the caller never sees."
+directive @fill(with: RestFill!) on VARIABLE_DEFINITION
+
+"The value that is the body. Without it: the only root field, or all of them by name."
+directive @body on FIELD
+
+"The status of an answer of this type."
+directive @status(code: Int!) on INLINE_FRAGMENT
+
+"The value goes into a header, and leaves the body."
+directive @header(name: String!) on FIELD
+
+"The value goes into a cookie, and leaves the body; null takes the cookie away."
+directive @cookie(name: String!, maxAge: Int, path: String = "/") on FIELD
+
+"The value is the stream's event id, and leaves the body."
+directive @eventId on FIELD
+
+"The value is the stream's event name, and leaves the body."
+directive @event on FIELD
+
+"Another spelling of the value."
+directive @render(as: RestTransform!) repeatable on FIELD
+
+enum RestMethod { GET POST PUT PATCH DELETE }
+enum RestStream { SSE }
+enum RestPlace { PATH QUERY HEADER COOKIE BODY FORM FILE RAW }
+enum RestFill { NOW NEW_ID REQUEST_ID CLIENT_IP USER_AGENT BASE_URL USER_ID }
+enum RestTransform {
+  LOWER
+  UPPER
+  "A moment with `+00:00` instead of `Z`."
+  TIME_OFFSET
+  "A moment as PostgreSQL prints it: a blank for the T, `+00`."
+  TIME_POSTGRES
+  "A moment as whole Unix seconds."
+  TIME_UNIX
+  "A null leaves its object."
+  OMIT_NULL
+  "A list of objects becomes an object: each one's `key` to its `value`."
+  ENTRIES
+}
+'''
+
+NAMES = frozenset({"rest", "param", "fill", "body", "status", "header", "cookie", "eventId", "event", "render"})

@@ -1,0 +1,112 @@
+"""Finding the route of a path: a table keyed by segments, so that the number of routes does not matter.
+
+A literal segment is preferred to a parameter, and what a literal leads to is not reconsidered for another method:
+`DELETE /roles/assign` is no way to delete a role of that name where `/roles/assign` is a path of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from urllib.parse import unquote_to_bytes
+
+R = TypeVar("R")
+
+
+class NotText(ValueError):
+    """A path that is no text: not UTF-8, or with U+0000 in it."""
+
+
+@dataclass(slots=True)
+class Endpoint(Generic[R]):
+    """A path with the route of each method."""
+
+    path: str
+    routes: dict[str, R] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> str:
+        """The `Allow` header."""
+        head = ["HEAD"] if "GET" in self.routes else []
+        return ", ".join(sorted([*self.routes, *head, "OPTIONS"]))
+
+
+@dataclass(slots=True)
+class _Node(Generic[R]):
+    literals: dict[str, "_Node[R]"] = field(default_factory=dict)
+    parameter: "_Node[R] | None" = None
+    rest: Endpoint[R] | None = None  # {name*}
+    endpoint: Endpoint[R] | None = None
+
+
+class Table(Generic[R]):
+    """Endpoints by path."""
+
+    def __init__(self) -> None:
+        self._root: _Node[R] = _Node()
+
+    def add(self, method: str, path: str, route: R) -> R | None:
+        """Enter a route. Returns the one that has the place already, if there is one."""
+        node = self._root
+        segments = path[1:].split("/")
+        for position, segment in enumerate(segments):
+            if not segment.startswith("{"):
+                node = node.literals.setdefault(segment, _Node())
+                continue
+            if segment.endswith("*}") and position == len(segments) - 1:
+                node.rest = node.rest or Endpoint(path)
+                return _enter(node.rest, method, route)
+            node.parameter = node.parameter or _Node()
+            node = node.parameter
+        node.endpoint = node.endpoint or Endpoint(path)
+        return _enter(node.endpoint, method, route)
+
+    def find(self, raw_path: bytes) -> tuple[Endpoint[R], list[str]] | None:
+        """The endpoint of a path as it came (percent-encoded), and its parameters' values in order. Raises NotText."""
+        segments = raw_path[1:].split(b"/")
+        return _search(self._root, segments, 0, [])
+
+    def endpoints(self) -> Iterator[Endpoint[R]]:
+        """All endpoints, in the order of their paths."""
+        found: list[Endpoint[R]] = []
+        nodes = [self._root]
+        while nodes:
+            node = nodes.pop()
+            found += [endpoint for endpoint in (node.endpoint, node.rest) if endpoint is not None]
+            nodes += [*node.literals.values(), *([node.parameter] if node.parameter else [])]
+        return iter(sorted(found, key=lambda endpoint: endpoint.path))
+
+
+def _enter(endpoint: Endpoint[R], method: str, route: R) -> R | None:
+    taken = endpoint.routes.get(method)
+    if taken is None:
+        endpoint.routes[method] = route
+    return taken
+
+
+def _search(
+    node: _Node[R], segments: Sequence[bytes], position: int, values: list[str]
+) -> tuple[Endpoint[R], list[str]] | None:
+    if position == len(segments):
+        return (node.endpoint, values) if node.endpoint else None
+    segment = decoded(segments[position])
+    literal = node.literals.get(segment)
+    if literal is not None and (found := _search(literal, segments, position + 1, values)):
+        return found
+    if node.parameter is not None and segment:
+        found = _search(node.parameter, segments, position + 1, [*values, segment])
+        if found:
+            return found
+    if node.rest is not None:
+        return node.rest, [*values, "/".join(decoded(part) for part in segments[position:])]
+    return None
+
+
+def decoded(raw: bytes) -> str:
+    """The text of a percent-encoded piece of a URL. Raises NotText."""
+    try:
+        text = (unquote_to_bytes(raw) if b"%" in raw else raw).decode()
+    except UnicodeDecodeError as error:
+        raise NotText("the path is not UTF-8") from error
+    if "\x00" in text:
+        raise NotText("the path holds U+0000")
+    return text
