@@ -38,6 +38,10 @@ class App:
     def status(self) -> str:
         return "installed"
 
+    @strawberry.field(description="Whether it has pages of its own to serve.")
+    def has_frontend(self) -> bool:
+        return False  # nothing can be deployed yet
+
     @strawberry.field(description="The declared object types, as in its manifest.")
     def data_contract(self: AppRow) -> Json:
         return Json(self.manifest["dataContract"])

@@ -9,7 +9,8 @@ import strawberry
 from domain.access.permissions import Permission
 from domain.audit import service
 from domain.audit.model import AuditEntry as Entry
-from domain.audit.service import AuditFilter, AuditQuery
+from domain.audit.service import AuditField as Field
+from domain.audit.service import AuditFilter, AuditQuery, Match
 from domain.kernel.ctx import Ctx
 from domain.kernel.page import FIRST_MAX
 from graph.records import Direction
@@ -69,6 +70,10 @@ class AuditLogQuery:
     async def audit_entries(
         self,
         info: Info,
+        app: Annotated[strawberry.ID | None, about("Of this app only.")] = None,
+        entity: Annotated[str | None, about("Of this entity only.")] = None,
+        record_id: Annotated[str | None, about("Of this record only.")] = None,
+        operation: Annotated[str | None, about("INSERT, UPDATE or DELETE only.")] = None,
         filters: Annotated[list[AuditFilterInput] | None, about("Conditions that all must hold.")] = None,
         order_by: Annotated[AuditField | None, about("Without it by id.")] = None,  # type: ignore[valid-type]
         direction: Annotated[Direction, about("Which way.")] = Direction.DESC,
@@ -76,6 +81,8 @@ class AuditLogQuery:
         before: Annotated[BigInt | None, about("Only entries with a smaller id.")] = None,
     ) -> list[AuditEntry]:
         """The changes of records, newest first unless told otherwise."""
-        wanted = [AuditFilter(f.field, f.match, f.value) for f in filters or ()]
+        equal = {Field.APP: app, Field.ENTITY: entity, Field.RECORD_ID: record_id, Field.OPERATION: operation}
+        wanted = [AuditFilter(field, Match.EQ, value) for field, value in equal.items() if value is not None]
+        wanted += [AuditFilter(f.field, f.match, f.value) for f in filters or ()]
         asked = AuditQuery(wanted, order_by, direction is Direction.DESC, first, before)
         return [_entry(row) for row in await service.entries(info.context, asked)]

@@ -32,6 +32,7 @@ def extensions_of(refusal: DomainError) -> dict[str, Any]:
     """What a refusal says besides its message."""
     more = {
         "field": refusal.field,
+        "reason": refusal.reason,
         "details": refusal.details or None,
         "retryAfter": refusal.retry_after_s,
     }

@@ -13,10 +13,10 @@ from domain.identity.model import User as Account
 from domain.identity.names import NAME_CHARS_MAX, PASSWORD_CHARS_MAX
 from domain.identity.service import Registration, SignIn
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Code
+from domain.kernel.errors import Code, Reason
 from domain.kernel.page import PageArgs
 from graph.connection import FIRST, After, Connection, connection
-from graph.rules import PUBLIC, Access, about, bounded, mutation, query
+from graph.rules import PUBLIC, Access, about, bounded, mutation, query, refusal
 
 Info = strawberry.Info[Ctx, None]
 
@@ -114,7 +114,7 @@ class IdentityQuery:
 
 @strawberry.type
 class IdentityMutation:
-    @mutation(graphql_type=User, access=PUBLIC, refuses=[Code.CONFLICT, Code.FORBIDDEN])
+    @mutation(graphql_type=User, access=PUBLIC, refuses=[refusal(Code.CONFLICT, Reason.NAME_TAKEN), Code.FORBIDDEN])
     async def register(
         self,
         info: Info,

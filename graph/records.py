@@ -210,7 +210,7 @@ class RecordsMutation:
         info: Info,
         app: App,
         entity: Entity,
-        values: Annotated[Json, about(f"A list of 1 to {service.BULK_MAX} objects: the values of each record.")],
+        values: Annotated[list[Json], bounded("The values of each record.", min_items=1, max_items=service.BULK_MAX)],
     ) -> Records:
         """Store new records, all of them or none. A field that one of them has is written in each."""
         return Records(array_of(await service.create_many(info.context, app, entity, values)))
@@ -239,5 +239,12 @@ class RecordsSubscription:
         after: Annotated[str | None, about("The cursor of the last change seen; without it, from now on.")] = None,
     ) -> AsyncGenerator[RecordChange, None]:
         """Each change of the records that `where` holds for, before or after it, as it commits."""
-        async for change in live.changes(info.context, app, entity, where, dialect, after):
+        return _shown(await live.changes(info.context, app, entity, where, dialect, after))
+
+
+async def _shown(changes: AsyncGenerator[events.RecordChange, None]) -> AsyncGenerator[RecordChange, None]:
+    try:
+        async for change in changes:
             yield RecordChange(change=change)
+    finally:
+        await changes.aclose()

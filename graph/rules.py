@@ -13,9 +13,14 @@ from typing import Any, TypeVar
 import strawberry
 from strawberry.schema_directive import Location
 
-from domain.kernel.errors import Code
+from domain.kernel.errors import Code, Reason
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def refusal(code: Code, reason: Reason) -> str:
+    """A code with its finer word."""
+    return f"{code}/{reason}"
 
 
 @strawberry.enum(description="Who may call a field at all.")
@@ -38,10 +43,10 @@ class Access:
 @strawberry.schema_directive(
     name="refuses",
     locations=[Location.FIELD_DEFINITION],
-    description="Codes this field may refuse with, beside those any field may.",
+    description="Codes this field may refuse with, beside those any may; `CODE/REASON` where there is a finer word.",
 )
 class Refuses:
-    codes: list[ErrorCode]  # type: ignore[valid-type]
+    codes: list[str]
 
 
 @strawberry.schema_directive(
@@ -71,13 +76,11 @@ class JsonSchema:
 PUBLIC = Access(level=Level.PUBLIC)
 
 
-def _directives(access: Access, refuses: Sequence[Code]) -> list[object]:
+def _directives(access: Access, refuses: Sequence[str]) -> list[object]:
     return [access, *([Refuses(codes=list(refuses))] if refuses else [])]
 
 
-def query(
-    *, access: Access | None = None, refuses: Sequence[Code] = (), graphql_type: Any = None
-) -> Callable[[F], Any]:
+def query(*, access: Access | None = None, refuses: Sequence[str] = (), graphql_type: Any = None) -> Callable[[F], Any]:
     """A root field of `Query`."""
     return lambda resolver: strawberry.field(
         resolver=resolver,
@@ -88,7 +91,7 @@ def query(
 
 
 def mutation(
-    *, access: Access | None = None, refuses: Sequence[Code] = (), graphql_type: Any = None
+    *, access: Access | None = None, refuses: Sequence[str] = (), graphql_type: Any = None
 ) -> Callable[[F], Any]:
     """A root field of `Mutation`."""
     return lambda resolver: strawberry.mutation(
@@ -99,7 +102,7 @@ def mutation(
     )
 
 
-def subscription(*, access: Access | None = None, refuses: Sequence[Code] = ()) -> Callable[[F], Any]:
+def subscription(*, access: Access | None = None, refuses: Sequence[str] = ()) -> Callable[[F], Any]:
     """A root field of `Subscription`."""
     return lambda resolver: strawberry.subscription(
         resolver=resolver,

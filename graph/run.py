@@ -7,7 +7,7 @@ tool: so that rights, limits, refusals, idempotency and logging are the same for
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,7 +40,6 @@ class OpenUnit(Unit, Protocol):
     """A unit of work that its opener can end."""
 
     async def commit(self) -> None: ...
-    async def rollback(self) -> None: ...
 
 
 class Units(Protocol):
@@ -89,6 +88,11 @@ class Answer:
     data: dict[str, Any] | None
     errors: Sequence[GraphQLError] = ()
     replayed: bool = False
+
+    @property
+    def executed(self) -> bool:
+        """Whether it came as far as being executed: then GraphQL tells of data, if only that there is none."""
+        return self.data is not None or any(error.path for error in self.errors)
 
 
 class Runner:
@@ -141,9 +145,16 @@ class Runner:
             answer = Answer(None, [GraphQLError("internal error", original_error=fault)])
         return self._finished(operation, caller, answer, started)
 
-    def _admit(self, operation: Operation, caller: Caller) -> None:
+    def refused_entry(self, operation: Operation, caller: Caller) -> DomainError | None:
+        """Why this caller may not ask for the operation at all, whatever the input."""
         if caller.anonymous and not operation.public:
-            raise caller.refusal or Unauthenticated("missing authorization header")
+            return caller.refusal or Unauthenticated("missing authorization header")
+        return None
+
+    def _admit(self, operation: Operation, caller: Caller) -> None:
+        refused = self.refused_entry(operation, caller)
+        if refused is not None:
+            raise refused
 
     def _ctx(self, caller: Caller, unit: Unit) -> Ctx:
         return Ctx(actor=caller.actor, now=datetime.now(UTC), unit=unit, ports=self._ports, request=caller.request)
@@ -241,8 +252,10 @@ class Runner:
 
     # Streams.
 
-    async def stream(self, operation: Operation, variables: Mapping[str, Any], caller: Caller) -> AsyncIterator[Answer]:
-        """Execute a subscription: an answer for each event. Its first answer may be the refusal of it all.
+    async def stream(
+        self, operation: Operation, variables: Mapping[str, Any], caller: Caller
+    ) -> Answer | AsyncGenerator[Answer, None]:
+        """Begin a subscription: the answer that refuses it, or an answer for each event from now on.
 
         The caller is looked at again with each event and every few seconds: a stream does not outlive a right.
         """
@@ -250,9 +263,8 @@ class Runner:
         try:
             self._admit(operation, caller)
         except DomainError as refused:
-            yield self._finished(operation, caller, Answer(None, [errors.refusal(refused)]), started)
-            return
-        async with self._units.unit(writes=False) as unit:
+            return self._finished(operation, caller, Answer(None, [errors.refusal(refused)]), started)
+        async with self._units.unit(writes=False) as unit:  # holds no connection between two statements
             ctx = self._ctx(caller, unit)
             result: Any = subscribe(
                 self.schema,
@@ -264,16 +276,24 @@ class Runner:
                 operation_extensions=None,
             )
             source = await result if hasattr(result, "__await__") else result
-            if isinstance(source, ExecutionResult):
-                found = self._input_errors(operation, variables) or source.errors or []
-                yield self._finished(operation, caller, Answer(None, found), started)
-                return
-            async for answer in self._while_allowed(source, ctx, caller):
+        if isinstance(source, ExecutionResult):
+            found = self._input_errors(operation, variables) or source.errors or []
+            return self._finished(operation, caller, Answer(None, found), started)
+        return self._events(operation, source, ctx, caller)
+
+    async def _events(
+        self, operation: Operation, source: AsyncIterator[ExecutionResult], ctx: Ctx, caller: Caller
+    ) -> AsyncGenerator[Answer, None]:
+        events = self._while_allowed(source, ctx, caller)
+        try:
+            async for answer in events:
                 yield self._finished(operation, caller, answer, time.perf_counter())
+        finally:
+            await events.aclose()
 
     async def _while_allowed(
         self, source: AsyncIterator[ExecutionResult], ctx: Ctx, caller: Caller
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer, None]:
         """The events of `source`, until it ends, fails, or the caller may not listen any more."""
         following: asyncio.Task[ExecutionResult] | None = None
         try:

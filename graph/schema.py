@@ -10,7 +10,7 @@ from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
 from graph.identity import IdentityMutation, IdentityQuery
 from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
-from graph.rules import Access, Level
+from graph.rules import Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
 from graph.scalars import SCALARS
 
@@ -27,6 +27,7 @@ def build_schema() -> strawberry.Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
+        types=[ErrorCode],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
 

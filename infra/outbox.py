@@ -7,12 +7,12 @@ condition of its listeners is asked once, by PostgreSQL, on the record before an
 
 import asyncio
 import re
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 import orjson
 import redis.asyncio as redis
@@ -87,7 +87,7 @@ class OutboxFeed:
         self._hear = hear
         self._wake = asyncio.Event()
         self._tell_others = asyncio.Event()
-        self._listeners: dict[Topic, set[_Listener]] = defaultdict(set)
+        self._listeners: dict[Topic, WeakSet[_Listener]] = {}
         self._position: Position | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -117,28 +117,18 @@ class OutboxFeed:
 
     # Listening.
 
-    async def changes(self, watch: Watch, after: str | None) -> AsyncIterator[RecordChange]:
+    async def subscribe(self, watch: Watch, after: str | None) -> "_Subscription":
         """The changes `watch` asks for, behind `after` or from now on."""
         begin = None if after is None else await self._resumable(after)
         listener = _Listener(watch, await self._where())
         topic = (watch.tenant_id, watch.app_id, watch.entity)
-        self._listeners[topic].add(listener)
-        try:
-            last = begin
-            if begin is not None:
-                async for change in self._replay(watch, begin, listener.since):
-                    last = _position(change.cursor)
-                    yield change
-            while True:
-                if listener.behind:
-                    raise Gone("the reader was too slow; resume from the last cursor it has")
-                change = await listener.waiting.get()
-                if last is None or _position(change.cursor) > last:
-                    yield change
-        finally:
-            self._listeners[topic].discard(listener)
-            if not self._listeners[topic]:
-                del self._listeners[topic]
+        self._listeners.setdefault(topic, WeakSet()).add(listener)
+        return _Subscription(self, listener, begin)
+
+    def leave(self, listener: "_Listener") -> None:
+        """Tell this one no more."""
+        topic = (listener.watch.tenant_id, listener.watch.app_id, listener.watch.entity)
+        self._listeners.get(topic, WeakSet()).discard(listener)
 
     async def _where(self) -> Position:
         if self._position is None:
@@ -158,7 +148,7 @@ class OutboxFeed:
             raise Gone("the log of changes no longer reaches back to this cursor; read the records anew")
         return position
 
-    async def _replay(self, watch: Watch, begin: Position, end: Position) -> AsyncIterator[RecordChange]:
+    async def replay(self, watch: Watch, begin: Position, end: Position) -> AsyncIterator[RecordChange]:
         while begin < end:
             asked = (str(begin[0]), begin[1], watch.tenant_id, watch.app_id, watch.entity)
             rows = await self._fetch(Statement(_REPLAY_SQL, asked))
@@ -196,6 +186,8 @@ class OutboxFeed:
     async def _batch(self) -> bool | None:
         """Deliver what is there. True at the end, False when there is more, None when more must settle first."""
         tx, id = await self._where()
+        for topic in [topic for topic, listeners in self._listeners.items() if not listeners]:
+            del self._listeners[topic]
         topics = [".".join(map(str, topic)) for topic in self._listeners]
         rows = await self._fetch(Statement(_LIVE_SQL, (str(tx), id, topics)))
         for row in rows:
@@ -263,6 +255,35 @@ class OutboxFeed:
             with suppress(redis.RedisError, OSError):
                 async with asyncio.timeout(RECONNECT_S):
                     await self._valkey.publish(CHANNEL, b"")
+
+
+class _Subscription:
+    """See `domain.kernel.events.Changes`. One that nobody holds any more is forgotten by itself."""
+
+    def __init__(self, feed: OutboxFeed, listener: _Listener, begin: Position | None) -> None:
+        self._feed = feed
+        self._listener = listener
+        self._last = begin
+        self._past = None if begin is None else feed.replay(listener.watch, begin, listener.since)
+
+    def __aiter__(self) -> "_Subscription":
+        return self
+
+    async def __anext__(self) -> RecordChange:
+        if self._past is not None:
+            async for change in self._past:
+                self._last = _position(change.cursor)
+                return change
+            self._past = None
+        while True:
+            if self._listener.behind:
+                raise Gone("the reader was too slow; resume from the last cursor it has")
+            change = await self._listener.waiting.get()
+            if self._last is None or _position(change.cursor) > self._last:
+                return change
+
+    async def aclose(self) -> None:
+        self._feed.leave(self._listener)
 
 
 def _position(cursor: str) -> Position:

@@ -14,7 +14,7 @@ from domain.identity.model import AccountKind, LoginName, Session, User
 from domain.identity.names import PASSWORD_CHARS_MAX, check_password, clean_email, clean_name, login_key
 from domain.identity.ports import RefreshClaims
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Denied, Invalid, Missing, Unauthenticated
+from domain.kernel.errors import Conflict, Denied, Invalid, Missing, Reason, Unauthenticated
 from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.unit import FOREIGN_KEY_STATES, StatementRefused
 
@@ -76,7 +76,7 @@ async def _take_names(ctx: Ctx, user: User) -> None:
     rows = [{"tenant_id": user.tenant_id, "name": name, "user_id": user.id} for name in sorted(names)]
     taken = await ctx.execute(insert(LoginName).values(rows).on_conflict_do_nothing().returning(LoginName.name))
     if len(taken.all()) < len(names):
-        raise Conflict("username or email is already taken", field="username")
+        raise Conflict("username or email is already taken", field="username", reason=Reason.NAME_TAKEN)
 
 
 async def _anybody(ctx: Ctx) -> bool:

@@ -27,6 +27,12 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+class Reason(StrEnum):
+    """A finer word than the code, where dialects tell cases of one code apart."""
+
+    NAME_TAKEN = "NAME_TAKEN"
+
+
 class DomainError(Exception):
     """A refusal. `field` is the path of the input it is about, dots between the parts (`where.stage`)."""
 
@@ -37,12 +43,14 @@ class DomainError(Exception):
         message: str,
         *,
         field: str | None = None,
+        reason: Reason | None = None,
         details: Mapping[str, Any] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.reason = reason
         self.details = dict(details or {})
         self.retry_after_s = retry_after_s
 

@@ -1,14 +1,11 @@
 """Facts other parts may react to. They are written in the transaction that made them true, as outbox rows."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 from domain.kernel.unit import Statement
-
-CURSOR_START = "0-0"
 
 
 @dataclass(frozen=True)
@@ -61,13 +58,26 @@ class Watch:
     matches: Statement | None = None
 
 
+class Changes(Protocol):
+    """A subscription: an endless iterator of changes. It listens from the moment it is there."""
+
+    def __aiter__(self) -> "Changes": ...
+
+    async def __anext__(self) -> RecordChange:
+        """The next change. Raises Gone when the reader was too slow: it resumes from the last cursor it has."""
+        ...
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        ...
+
+
 class Feed(Protocol):
     """The committed changes, in order, live."""
 
-    def changes(self, watch: Watch, after: str | None) -> AsyncIterator[RecordChange]:
+    async def subscribe(self, watch: Watch, after: str | None) -> Changes:
         """Changes that `watch` asks for, from `after` on, or from now on.
 
-        Raises Invalid for a cursor that is none, Gone when the log no longer reaches back to it, and Gone when
-        the reader was too slow to be waited for (it resumes from the last cursor it has).
+        Raises Invalid for a cursor that is none, Gone when the log no longer reaches back to it.
         """
         ...

@@ -1,11 +1,11 @@
 """Records as they change."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from domain.access.permissions import Verb
+from domain.access.permissions import Verb, record_key
 from domain.kernel.ctx import Ctx
-from domain.kernel.events import RecordChange, Watch
+from domain.kernel.events import Changes, RecordChange, Watch
 from domain.kernel.unit import Statement
 from domain.records.query import ALWAYS
 from domain.records.service import READERS, Dialect, opened
@@ -23,11 +23,20 @@ async def watch(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect
 
 async def changes(
     ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect, after: str | None
-) -> AsyncIterator[RecordChange]:
+) -> AsyncGenerator[RecordChange, None]:
     """The changes of the records that `where` holds for (before or after the change), from `after` or now on.
 
-    Raises Denied, Missing, Invalid on `where` or `after`; Gone for a cursor the log no longer reaches.
+    Raises Denied, Missing, Invalid on `where` or `after`; Gone for a cursor the log no longer reaches. The iterator
+    raises Denied when the right to read is taken away meanwhile.
     """
-    watched = await watch(ctx, app_id, entity, where, dialect)
-    async for change in ctx.ports.feed.changes(watched, after):
-        yield change
+    source = await ctx.ports.feed.subscribe(await watch(ctx, app_id, entity, where, dialect), after)
+    return _while_allowed(ctx, record_key(app_id, entity, Verb.READ), source)
+
+
+async def _while_allowed(ctx: Ctx, key: str, source: Changes) -> AsyncGenerator[RecordChange, None]:
+    try:
+        async for change in source:
+            ctx.need(key)
+            yield change
+    finally:
+        await source.aclose()

@@ -229,9 +229,9 @@ def author(ctx: Ctx) -> Author:
 async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:
     """Store a new record. Fields left out take their default. Raises Denied, Missing, Conflict, Invalid."""
     at = await opened(ctx, app_id, entity, Verb.CREATE)
-    row = _row(at, values, "data")
+    row = _row(at, values, "values")
     if not row:
-        raise Invalid("data", "the record must have at least one field")
+        raise Invalid("values", "the record must have at least one field")
     _refuse_missing(at, row)
     return (await _insert(ctx, at, [row]))[0]
 
@@ -244,16 +244,16 @@ async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[
     """
     at = await opened(ctx, app_id, entity, Verb.CREATE)
     if not isinstance(records, list):
-        raise Invalid("data", "the records must be a list")
+        raise Invalid("values", "the records must be a list")
     if not 1 <= len(records) <= BULK_MAX:
-        raise Invalid("data", f"there must be 1 to {BULK_MAX} records, there are {len(records)}")
-    rows = [_row(at, values, f"data.{index}") for index, values in enumerate(records)]
+        raise Invalid("values", f"there must be 1 to {BULK_MAX} records, there are {len(records)}")
+    rows = [_row(at, values, f"values.{index}") for index, values in enumerate(records)]
     if not all(records) or not any(rows):
-        raise Invalid("data", "each record must have at least one field")
+        raise Invalid("values", "each record must have at least one field")
     names = {name for row in rows for name in row}
     rows = [{name: row.get(name) for name in names} for row in rows]
     for index, row in enumerate(rows):
-        _refuse_missing(at, row, f"data.{index}.")
+        _refuse_missing(at, row, f"values.{index}.")
     return await _insert(ctx, at, rows)
 
 
@@ -313,7 +313,7 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     """Change the given fields of a record; null clears one. Raises Denied, Missing, Conflict, Invalid."""
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.UPDATE)
-    row = {name: value for name, value in _row(at, changes, "data").items() if name != "id"}
+    row = {name: value for name, value in _row(at, changes, "values").items() if name != "id"}
     fields = [field for name, field in at.entity.columns.items() if name in row]
     text = orjson.dumps(row).decode()
     statement = sql.update(at.schema, at.entity, fields, _id_operand(at, id), text, author(ctx))

@@ -5,7 +5,7 @@ one statement is one round trip. A writing operation has one connection and one 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -14,7 +14,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from domain.kernel.unit import Statement
-from infra.postgres.faults import is_lost, translated
+from infra.postgres.faults import LOST, is_lost, translated
 
 T = TypeVar("T")
 
@@ -125,7 +125,11 @@ async def _fetch(pool: "asyncpg.Pool[Any]", statement: Statement) -> Sequence[Ma
 
 
 class DatabaseUnit:
-    """See `domain.kernel.unit.Unit`. The session is opened by the first use of it."""
+    """See `domain.kernel.unit.Unit`.
+
+    A writing unit has one session, opened by the first use of it. A reading one has a session for each use, so that
+    it holds no connection between two of them: a stream may live for hours.
+    """
 
     def __init__(self, engine: AsyncEngine, pool: "asyncpg.Pool[Any] | None") -> None:
         self._engine = engine
@@ -134,9 +138,12 @@ class DatabaseUnit:
 
     async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """What `work` makes of the session."""
-        if self._session is None:
-            self._session = AsyncSession(self._engine, expire_on_commit=False)
         try:
+            if self._pool is not None:
+                async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                    return await work(session)
+            if self._session is None:
+                self._session = AsyncSession(self._engine, expire_on_commit=False)
             return await work(self._session)
         except Exception as error:
             raise translated(error) from error
@@ -152,16 +159,12 @@ class DatabaseUnit:
         if self._session is not None:
             await self.run(lambda session: session.commit())
 
-    async def rollback(self) -> None:
-        """Undo it all."""
-        if self._session is not None:
-            await self._session.rollback()
-
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back, undoing what is not committed."""
         session, self._session = self._session, None
         if session is not None:
-            await session.close()
+            with suppress(*LOST):
+                await session.close()
 
 
 async def _in_session(session: AsyncSession, statement: Statement) -> Sequence[Mapping[str, Any]]:

@@ -28,7 +28,7 @@ from rest_compat.engine.binding import BODY_METHODS
 from rest_compat.engine.call import Call
 from rest_compat.engine.documents import read_documents
 from rest_compat.engine.errors import CompileError, Refusal
-from rest_compat.engine.operations import Route, routes_of
+from rest_compat.engine.operations import Route, filled, routes_of
 from rest_compat.engine.routing import Endpoint, NotText, Table
 from rest_compat.engine.schema import ApiSchema
 from rest_compat.engine.shaping import Shaped
@@ -141,7 +141,11 @@ class RestAdapter:
         result = await backend.run(compiled.handle, variables, caller, key)
         if result.refusals or result.data is None:
             raise compiled.binding.named(_first(result))
-        await self._reply(route, compiled.shape.apply(result.data), exchange, replayed=result.replayed)
+        shaped = compiled.shape.apply(result.data)
+        if route.message is not None:
+            more = shaped.body if compiled.shape.marked and isinstance(shaped.body, dict) else {}
+            shaped.body = {"message": filled(route.message, variables), **more}
+        await self._reply(route, shaped, exchange, replayed=result.replayed)
 
     def _filler(self, call: Call, caller: Caller, meta: Meta) -> Callable[[str], Any]:
         def fill(what: str) -> Any:

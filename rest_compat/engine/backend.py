@@ -50,7 +50,7 @@ class Blob(Protocol):
 
 
 class Backend(Protocol):
-    """Executes stored operations."""
+    """Executes stored operations. What `prepare` and `caller` give it gets back as it was."""
 
     def prepare(self, document: DocumentNode, name: str, label: str) -> Any:
         """A handle of the operation, for `run` and `stream`. Called once for each."""
@@ -60,18 +60,16 @@ class Backend(Protocol):
         """Who the credential stands for. One that is not good makes an anonymous caller, who is refused later."""
         ...
 
-    async def admit(self, handle: Any, caller: Caller) -> Refusal | None:
+    async def admit(self, handle: Any, caller: Any) -> Refusal | None:
         """Why this caller may not ask for this operation at all, whatever the input."""
         ...
 
-    async def run(
-        self, handle: Any, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None
-    ) -> Result:
+    async def run(self, handle: Any, variables: Mapping[str, Any], caller: Any, idempotency_key: str | None) -> Result:
         """Execute a query or mutation."""
         ...
 
     async def stream(
-        self, handle: Any, variables: Mapping[str, Any], caller: Caller
+        self, handle: Any, variables: Mapping[str, Any], caller: Any
     ) -> Result | AsyncGenerator[Result, None]:
         """Begin a subscription: what refuses it, or its events from now on."""
         ...

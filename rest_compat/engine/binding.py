@@ -39,6 +39,7 @@ class Slot:
     aliases: tuple[str, ...] = ()
     flag: bool = False
     split: str | None = None
+    case: str | None = None
     invalid: Any = None
     lenient: bool = False  # whether `invalid` stands for what cannot be read
     low: int | None = None
@@ -158,7 +159,7 @@ class Binding:
 
     @staticmethod
     def _read(slot: Slot, texts: Sequence[str]) -> Any:
-        value = slot.read_text(texts)
+        value = _cased(slot, slot.read_text(texts))
         return slot.invalid if slot.lenient and not _acceptable(slot, value) else value
 
     @staticmethod
@@ -170,6 +171,7 @@ class Binding:
             found, value = name is not None, None if name is None else body[name]
         if not found:
             return False, None
+        value = _cased(slot, value)
         if slot.lenient and not _acceptable(slot, value):
             return True, slot.invalid
         return True, value if slot.read_json is None else slot.read_json(value, slot.name)
@@ -199,6 +201,12 @@ class Binding:
         if message.startswith(before):
             message = (name or "the body") + message[len(before) :]
         return replace(refusal, message=message, field=name or None, path=())
+
+
+def _cased(slot: Slot, value: Any) -> Any:
+    if slot.case is None or not isinstance(value, str):
+        return value
+    return value.upper() if slot.case == "UPPER" else value.lower()
 
 
 def _acceptable(slot: Slot, value: Any) -> bool:
@@ -290,6 +298,7 @@ def _slot(
         aliases=tuple(arguments.get("aliases", ())),
         flag=arguments.get("flag", False),
         split=arguments.get("split"),
+        case=arguments.get("case"),
         invalid=json.loads(arguments["invalid"]) if "invalid" in arguments else None,
         lenient="invalid" in arguments,
         low=arguments.get("min"),

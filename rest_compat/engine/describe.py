@@ -276,9 +276,19 @@ class _Describer:
         schema = whole
         for step in route.compiled.shape.steps:
             schema = self._resolved(schema)["properties"][step]
+        if route.message is not None:
+            schema = self._with_message(route, schema)
         if route.enveloped and route.system.wrap_schema is not None:
             return dict(route.system.wrap_schema(schema))
         return schema
+
+    def _with_message(self, route: Route, schema: Json) -> Json:
+        told: Json = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+        if route.compiled.shape.marked:
+            more = self._resolved(schema)
+            told["properties"] |= more.get("properties", {})
+            told["required"] += more.get("required", [])
+        return told
 
     def _resolved(self, schema: Json) -> Json:
         """The object behind a reference or a nullable."""

@@ -12,6 +12,11 @@ directive @rest(
   stream: RestStream
   "The media type of a text answer; the body must be a string."
   produces: String
+  """
+  The answer is an object with this `message`, variables in braces (`{id}`, `{input.name}`) filled in. The fields of the
+  value marked @body, if there is one, are added to it.
+  """
+  message: String
   "Whether the system's envelope goes around the body."
   envelope: Boolean = true
   "What the route is listed under; the name of its file otherwise."
@@ -35,6 +40,8 @@ directive @param(
   flag: Boolean = false
   "How a list is written in one parameter, beside repeating it."
   split: String
+  "The case of a text before it is read: that of an enum's values, say."
+  case: RestCase
   "What is taken for a value that cannot be read, as JSON."
   invalid: String
   "Numbers beyond these are taken for them."
@@ -69,6 +76,7 @@ directive @render(as: RestTransform!) repeatable on FIELD
 enum RestMethod { GET POST PUT PATCH DELETE }
 enum RestStream { SSE }
 enum RestPlace { PATH QUERY HEADER COOKIE BODY FORM FILE RAW }
+enum RestCase { LOWER UPPER }
 enum RestFill { NOW NEW_ID REQUEST_ID CLIENT_IP USER_AGENT BASE_URL USER_ID }
 enum RestTransform {
   LOWER

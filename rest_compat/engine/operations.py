@@ -1,5 +1,6 @@
 """Stored operations: a document compiled into all the engine needs to answer its route."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,10 +79,12 @@ class Route:
         _validate(document, used, schema)
         executable = _stripped(document, used)
         arguments = dict(_arguments(document))
+        binding = compile_binding(document, schema.executable, self.system, arguments)
+        _check_message(document, binding)
         shape = compile_shape(document, schema.executable, used)
         return Compiled(
             executable=executable,
-            binding=compile_binding(document, schema.executable, self.system, arguments),
+            binding=binding,
             shape=shape,
             file_body=shape.type is not None and get_named_type(shape.type).name == FILE_REFERENCE,
             rules=_rules(document, used, schema),
@@ -102,6 +105,11 @@ class Route:
     def produces(self) -> str | None:
         """The media type of a text answer."""
         return self.document.rest.get("produces")
+
+    @property
+    def message(self) -> str | None:
+        """The template of the answer's message."""
+        return self.document.rest.get("message")
 
     @property
     def streams(self) -> bool:
@@ -157,6 +165,33 @@ def _validate(document: RouteDocument, used: Mapping[str, Fragment], schema: Api
 
 def _file_of(error: GraphQLError, document: RouteDocument) -> str:
     return error.source.name if error.source is not None else document.file
+
+
+def _check_message(document: RouteDocument, binding: Binding) -> None:
+    variables = {slot.variable for slot in binding.slots} | {name for name, _ in binding.fills}
+    for name in message_parts(document.rest.get("message") or ""):
+        if name.partition(".")[0] not in variables:
+            raise document.wrong(f"the message speaks of ${name}, which is no variable")
+
+
+_PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+
+
+def message_parts(template: str) -> list[str]:
+    """The variables a message speaks of, with the steps inside them."""
+    return _PART.findall(template)
+
+
+def filled(template: str, variables: Mapping[str, Any]) -> str:
+    """The message with its variables."""
+
+    def value(match: re.Match[str]) -> str:
+        found: Any = variables
+        for step in match[1].split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+        return "" if found is None else str(found)
+
+    return _PART.sub(value, template)
 
 
 class _Strip(Visitor):

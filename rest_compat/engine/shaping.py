@@ -79,6 +79,7 @@ class Shape:
     steps: tuple[str, ...]
     root: Node
     type: Any  # of the body; None where it is all root fields
+    marked: bool = False  # whether the document says what the body is
 
     def apply(self, data: Mapping[str, Any]) -> Shaped:
         """The answer that data makes."""
@@ -159,7 +160,7 @@ def compile_shape(document: RouteDocument, schema: GraphQLSchema, fragments: Map
     found = _Found()
     node = _node(document, schema, fragments, operation.selection_set, root, (), found, listed=False)
     if found.steps is not None:
-        return Shape(found.steps, node, found.type)
+        return Shape(found.steps, node, found.type, marked=True)
     fields = [f for f in operation.selection_set.selections if isinstance(f, FieldNode)]
     if len(operation.selection_set.selections) == 1 == len(fields):
         return Shape((response_key(fields[0]),), node, field_type(root, fields[0]))

@@ -1,0 +1,179 @@
+"""GraphQL over WebSocket: the protocol graphql-transport-ws, its rules kept by Strawberry's own handler."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import jiter
+import orjson
+from graphql import OperationType
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.unset import UNSET
+
+from domain.kernel import ctx as kernel
+from domain.kernel.errors import Code
+from graph.documents import DocumentRefused
+from graph.errors import coded_all
+from graph.http import bearer
+from graph.run import Answer, Caller, Runner
+
+OPERATIONS_MAX = 20  # at once, of one socket
+INIT_TIMEOUT = timedelta(seconds=10)
+UNAUTHORIZED = 4401
+
+
+@dataclass
+class _Connection:
+    """What the handler calls the context: who is at the other end."""
+
+    caller: Caller
+    connection_params: dict[str, Any] | None = None
+
+
+class _Socket:
+    """What the handler calls the websocket: JSON in and out."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
+        try:
+            while self._socket.application_state != WebSocketState.DISCONNECTED:
+                text = await self._socket.receive_text()
+                try:
+                    message = jiter.from_json(text.encode(), allow_inf_nan=False, catch_duplicate_keys=True)
+                except ValueError as error:
+                    raise NonJsonMessageReceived from error
+                if not isinstance(message, dict):
+                    raise NonJsonMessageReceived
+                yield message
+        except KeyError as error:  # a frame of bytes
+            raise NonTextMessageReceived from error
+        except WebSocketDisconnect:
+            return
+
+    async def send_json(self, message: Any) -> None:
+        try:
+            await self._socket.send_text(orjson.dumps(message).decode())
+        except (WebSocketDisconnect, RuntimeError) as gone:
+            raise WebSocketDisconnected from gone
+
+    async def close(self, code: int, reason: str) -> None:
+        with suppress(RuntimeError):
+            await self._socket.close(code, reason[:120])
+
+
+class _Handler(BaseGraphQLTransportWSHandler[Any, Any]):
+    """The protocol's state machine; operations go to our runner."""
+
+    runner: Runner
+
+    async def handle_subscribe(self, message: Any) -> None:
+        payload = message["payload"]
+        kinds: dict[str, Any] = {"query": str, "operationName": (str, type(None)), "variables": (dict, type(None))}
+        fits = isinstance(payload, dict) and all(isinstance(payload.get(name), kind) for name, kind in kinds.items())
+        if not fits or not isinstance(message["id"], str):
+            await self.handle_invalid_message("Failed to parse message")
+            return
+        await super().handle_subscribe(message)
+
+
+class _View:
+    """What the handler calls the view and the schema: signing in, and running operations."""
+
+    def __init__(self, runner: Runner, socket: _Socket) -> None:
+        self._runner = runner
+        self._socket = socket
+
+    async def on_ws_connect(self, connection: _Connection) -> Any:
+        params = connection.connection_params or {}
+        header = params.get("Authorization", params.get("authorization"))
+        if header is not None:
+            token = bearer(header) if isinstance(header, str) else ""
+            connection.caller = await self._runner.caller(token, connection.caller.request)
+        if connection.caller.refusal is not None:
+            raise ConnectionRejectionError
+        return UNSET
+
+    async def stream(
+        self,
+        query: str,
+        *,
+        variable_values: Any,
+        context_value: _Connection,
+        root_value: Any,
+        operation_name: str | None,
+    ) -> AsyncGenerator[ExecutionResult, None]:
+        return self._results(query, variable_values or {}, context_value.caller, operation_name)
+
+    async def _results(
+        self, query: str, variables: dict[str, Any], caller: Caller, name: str | None
+    ) -> AsyncGenerator[ExecutionResult, None]:
+        try:
+            operation = self._runner.documents.operation(query, name, variables, anonymous=caller.anonymous)
+        except DocumentRefused as refused:
+            yield PreExecutionError(None, coded_all(refused.errors, suggestions=not caller.anonymous))
+            return
+        if operation.type is not OperationType.SUBSCRIPTION:
+            yield _result(await self._runner.run(operation, variables, caller))
+            return
+        opened = await self._runner.stream(operation, variables, caller)
+        if isinstance(opened, Answer):
+            yield _result(opened)
+            return
+        try:
+            async for answer in opened:
+                yield _result(answer)
+                if any((error.extensions or {}).get("code") == Code.UNAUTHENTICATED for error in answer.errors):
+                    await self._socket.close(UNAUTHORIZED, "Unauthorized")
+        finally:
+            await opened.aclose()
+
+
+def _result(answer: Answer) -> ExecutionResult:
+    if answer.errors and not answer.executed:
+        return PreExecutionError(None, list(answer.errors))
+    return ExecutionResult(answer.data, list(answer.errors) or None)
+
+
+class WebSocketEndpoint:
+    """The endpoint of one schema. `origins` are the pages that may open a socket besides our own."""
+
+    def __init__(self, runner: Runner, origins: tuple[str, ...], new_request_id: Callable[[], str]) -> None:
+        self._runner = runner
+        self._origins = origins
+        self._new_request_id = new_request_id
+
+    async def __call__(self, socket: WebSocket) -> None:
+        """Serve one socket until it closes."""
+        if not self._allowed(socket):
+            await socket.close(1008)
+            return
+        if GRAPHQL_TRANSPORT_WS_PROTOCOL not in socket.scope["subprotocols"]:
+            await socket.accept()
+            await socket.close(4406, "Subprotocol not acceptable")
+            return
+        await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
+        client_ip = socket.client.host if socket.client else None
+        info = kernel.Request(self._new_request_id(), "api", client_ip)
+        caller = await self._runner.caller(bearer(socket.headers.get("authorization")), info)
+        connection = _Connection(caller)
+        adapter = _Socket(socket)
+        view: Any = _View(self._runner, adapter)
+        handler = _Handler(view, adapter, connection, None, view, INIT_TIMEOUT, OPERATIONS_MAX)  # type: ignore[arg-type]
+        await handler.handle()
+
+    def _allowed(self, socket: WebSocket) -> bool:
+        """Whether the page that opens the socket may: one without an origin is no page."""
+        origin = socket.headers.get("origin")
+        if origin is None or "*" in self._origins or origin.lower() in self._origins:
+            return True
+        return urlsplit(origin).netloc == socket.headers.get("host")

@@ -1,0 +1,190 @@
+"""The application: every door on one port. REST routes first, then GraphQL, the descriptions, pages and metrics."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from graph.http import GraphQLEndpoint
+from graph.ws import WebSocketEndpoint
+from infra.logs import get_logger
+from infra.platform import Platform
+from infra.rest_backend import RunnerBackend
+from infra.settings import Settings
+from infra.systems import SYSTEMS
+from rest_compat.engine.adapter import RestAdapter
+from rest_compat.engine.describe import describe
+from rest_compat.engine.system import System
+
+STATIC = Path(__file__).parent / "static"
+EXPOSED = ["ETag", "X-Request-Id", "Retry-After", "Idempotency-Replayed", "Location", "Content-Disposition"]
+
+log = get_logger(__name__)
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(settings: Settings, database_url: str, valkey_url: str | None) -> "Application":
+    """The application on this database; it opens its connections when the server starts it."""
+    return Application(settings, database_url, valkey_url)
+
+
+class Application:
+    """An ASGI application. `drain` tells it that the server is about to stop."""
+
+    def __init__(self, settings: Settings, database_url: str, valkey_url: str | None) -> None:
+        self._settings = settings
+        self._database_url = database_url
+        self._valkey_url = valkey_url
+        self._closing = asyncio.Event()
+        self._http: ASGIApp = CORSMiddleware(
+            self._answer,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+        self._described: dict[str | None, bytes] = {}
+        self.platform: Platform
+        self.rest: RestAdapter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self._lifespan(receive, send)
+
+    async def drain(self) -> None:
+        """End what never ends by itself."""
+        self._closing.set()
+        if hasattr(self, "rest"):
+            self.rest.close_streams()
+
+    # Starting and stopping.
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as running:
+            await receive()
+            try:
+                await self._start(running)
+            except Exception as problem:
+                log.exception("start_failed")
+                await send({"type": "lifespan.startup.failed", "message": str(problem)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self, running: AsyncExitStack) -> None:
+        platform = await running.enter_async_context(
+            Platform.open(self._settings, self._database_url, self._valkey_url)
+        )
+        backend = RunnerBackend(platform.runner)
+        self.platform = platform
+        self.rest = RestAdapter(SYSTEMS, platform.sdl, backend, self._settings.public_url)
+        self._graphql = GraphQLEndpoint(
+            platform.runner, str(STATIC / "graphiql" / "index.html"), self._stored, self._closing
+        )
+        self._sockets = WebSocketEndpoint(platform.runner, self._settings.cors_origins, _request_id)
+        self._files = StaticFiles(directory=STATIC)
+        self._pages: dict[str, Page] = {
+            "/graphql": self._graphql,
+            "/openapi.json": self._openapi,
+            "/docs": self._page("docs.html"),
+            "/": self._page("index.html"),
+            "/metrics": self._metrics,
+        }
+
+    def _stored(self, id: str) -> Any:
+        """The stored operation of that id, like `rootcx.listRecords`."""
+        route = next((route for route in self.rest.routes if route.label == id), None)
+        return None if route is None else route.compiled.handle
+
+    # Answering.
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self.rest.answer(scope, receive, send):
+            return
+        path: str = scope["path"]
+        scope.setdefault("state", {})["request_id"] = _request_id()
+        page = self._pages.get(path)
+        if page is not None:
+            response: ASGIApp = await page(Request(scope, receive))
+        elif path.startswith("/openapi/") and path.endswith(".json"):
+            response = await self._system_openapi(path.removeprefix("/openapi/").removesuffix(".json"))
+        elif path.startswith("/static/"):
+            response = self._files
+            scope = {**scope, "path": path.removeprefix("/static"), "root_path": ""}
+        else:
+            response = _not_found(path)
+        await response(scope, receive, _with_request_id(scope, send))
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        if scope["path"] == "/graphql":
+            await self._sockets(socket)
+        else:
+            await socket.close()
+
+    async def _openapi(self, request: Request) -> Response:
+        return await self._description(None)
+
+    async def _system_openapi(self, name: str) -> Response:
+        system = next((system for system in SYSTEMS if system.name == name), None)
+        return _not_found(f"/openapi/{name}.json") if system is None else await self._description(system)
+
+    async def _description(self, system: System | None) -> Response:
+        """Computed once, away from the event loop: it compiles every document."""
+        name = system.name if system else None
+        if name not in self._described:
+            self._described[name] = await asyncio.to_thread(self._describe, system)
+        return Response(self._described[name], media_type="application/json")
+
+    def _describe(self, system: System | None) -> bytes:
+        systems = SYSTEMS if system is None else (system,)
+        routes = [route for route in self.rest.routes if route.system in systems]
+        described = describe(routes, systems, merged=system is None, base_url=self._settings.public_url)
+        return orjson.dumps(described)
+
+    @staticmethod
+    def _page(name: str) -> Page:
+        async def page(request: Request) -> Response:
+            if request.method not in ("GET", "HEAD"):
+                return JSONResponse({"error": "method not allowed"}, 405, {"allow": "GET, HEAD"})
+            return FileResponse(STATIC / name, headers={"cache-control": "no-cache"})
+
+        return page
+
+    async def _metrics(self, request: Request) -> Response:
+        self.platform.observer.listeners.set(self.platform.feed.listeners)
+        return Response(self.platform.observer.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _request_id() -> str:
+    return f"req_{secrets.token_hex(12)}"
+
+
+def _not_found(path: str) -> Response:
+    return JSONResponse({"error": f"there is no {path[:200]}", "code": "not_found"}, 404)
+
+
+def _with_request_id(scope: Scope, send: Send) -> Send:
+    async def tagged(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            tag = (b"x-request-id", scope["state"]["request_id"].encode())
+            message = {**message, "headers": [*message["headers"], tag, (b"x-content-type-options", b"nosniff")]}
+        await send(message)
+
+    return tagged

@@ -1,0 +1,85 @@
+"""The pieces put together: database, adapters, schema, runner. Everything that runs operations starts here."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from domain.access.events import AccessChanged
+from domain.apps.catalog import Catalog
+from domain.apps.events import AppChanged
+from domain.identity.principals import Principals
+from domain.kernel.events import Event
+from domain.kernel.ids import parse_uuid
+from domain.ports import Ports
+from graph import schema as graph_schema
+from graph.documents import Documents
+from graph.run import Runner
+from infra.identity.passwords import Argon2Passwords
+from infra.identity.tokens import JwtTokens
+from infra.machine import LocalMachine
+from infra.observing import Operations
+from infra.outbox import OutboxFeed
+from infra.postgres.database import Database
+from infra.seal import HmacSeal
+from infra.settings import Settings
+
+
+class Platform:
+    """The running parts. `open` makes one."""
+
+    def __init__(self, settings: Settings, database: Database, valkey_url: str | None) -> None:
+        self.settings = settings
+        self.database = database
+        self.observer = Operations()
+        tokens = JwtTokens(settings.keys)
+        self.principals = Principals(tokens, database.fetch)
+        self.feed = OutboxFeed(database.fetch, valkey_url, self._hear)
+        self.passwords = Argon2Passwords()
+        self.ports = Ports(
+            passwords=self.passwords,
+            tokens=tokens,
+            seal=HmacSeal(settings.keys),
+            feed=self.feed,
+            machine=LocalMachine(settings.data_dir),
+            catalog=Catalog(),
+            password_login=settings.password_login,
+        )
+        strawberry_schema = graph_schema.build_schema()
+        self.sdl = graph_schema.sdl(strawberry_schema)
+        schema = graph_schema.core(strawberry_schema)
+        self.runner = Runner(
+            schema,
+            Documents(schema, graph_schema.public_fields(strawberry_schema)),
+            database,
+            self.ports,
+            self.principals,
+            self.observer,
+            self._committed,
+        )
+
+    def _committed(self, tenant_id: UUID, events: Sequence[Event]) -> None:
+        """What this process changed itself it sees at once; the feed tells the others."""
+        for event in events:
+            self._hear(tenant_id, event.kind, event.payload())
+        self.feed.committed()
+
+    def _hear(self, tenant_id: UUID, kind: str, payload: dict[str, Any]) -> None:
+        if kind == AccessChanged.kind:
+            self.principals.forget(tenant_id, parse_uuid(payload["user_id"]))
+        elif kind == AppChanged.kind:
+            self.ports.catalog.forget(tenant_id, payload["app_id"])
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, database_url: str, valkey_url: str | None) -> "AsyncIterator[Platform]":
+        """A platform on this database, until the end of the block."""
+        database = await Database.open(database_url, settings.database_connections)
+        platform = cls(settings, database, valkey_url)
+        await platform.feed.start()
+        try:
+            yield platform
+        finally:
+            await platform.feed.stop()
+            platform.passwords.close()
+            await database.close()

@@ -1,0 +1,1 @@
+"""RootCX Core: its routes as documents, and its dialect."""

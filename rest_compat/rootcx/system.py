@@ -1,0 +1,42 @@
+"""What RootCX does everywhere (its HTTP API reference, section 1)."""
+
+from pathlib import Path
+from typing import Any
+
+from rest_compat.engine.errors import Refusal
+from rest_compat.engine.system import STATUS, Meta, System
+
+# Duplicate names are 400 there; a foreign key that is violated stays 409.
+ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400}
+
+
+def error(refusal: Refusal, meta: Meta) -> dict[str, Any]:
+    """`error` is a text, as every client of RootCX expects; the rest helps those who look."""
+    body: dict[str, Any] = {"error": refusal.message, "code": refusal.code.lower(), "requestId": meta.request_id}
+    if refusal.field is not None:
+        body["field"] = refusal.field
+    return body
+
+
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error", "code", "requestId"],
+    "properties": {
+        "error": {"type": "string", "description": "What is wrong, for people."},
+        "code": {"type": "string", "description": "What kind of thing is wrong, for programs."},
+        "requestId": {"type": "string"},
+        "field": {"type": "string", "description": "The part of the input it is about."},
+    },
+}
+
+ROOTCX = System(
+    name="rootcx",
+    title="RootCX",
+    version="0.9",
+    description="The HTTP API of RootCX Core, answered by Stoa.",
+    folder=Path(__file__).parent,
+    prefixes=("/api/v1",),
+    error=error,
+    error_schema=ERROR_SCHEMA,
+    status=ROOTCX_STATUS,
+)
