@@ -38,7 +38,7 @@ def _shape(schema: dict[str, Any]) -> list[object]:
 
 def _out(value: Any) -> Any:
     """JSON text goes into the answer as it is."""
-    return orjson.Fragment(value) if isinstance(value, RawJson) else value
+    return orjson.Fragment(str(value)) if isinstance(value, RawJson) else value
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -17,6 +17,8 @@ directive @rest(
   value marked @body, if there is one, are added to it.
   """
   message: String
+  "The body is the root fields by name, even where there is only one."
+  whole: Boolean = false
   "Whether the system's envelope goes around the body."
   envelope: Boolean = true
   "What the route is listed under; the name of its file otherwise."

@@ -162,7 +162,7 @@ def compile_shape(document: RouteDocument, schema: GraphQLSchema, fragments: Map
     if found.steps is not None:
         return Shape(found.steps, node, found.type, marked=True)
     fields = [f for f in operation.selection_set.selections if isinstance(f, FieldNode)]
-    if len(operation.selection_set.selections) == 1 == len(fields):
+    if not document.rest.get("whole") and len(operation.selection_set.selections) == 1 == len(fields):
         return Shape((response_key(fields[0]),), node, field_type(root, fields[0]))
     return Shape((), node, None)
 
