@@ -12,12 +12,12 @@ from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
 from domain.records.plan import Step
 from graph.rules import Access, about, mutation, query
-from graph.scalars import Json
+from graph.scalars import Json, JsonObject
 
 Info = strawberry.Info[Ctx, None]
 
 AppId = Annotated[strawberry.ID, about("The app's id.")]
-Manifest = Annotated[Json, about("The app's manifest, a JSON object.")]
+Manifest = Annotated[JsonObject, about("The app's manifest, a JSON object.")]
 
 
 @strawberry.type(description="An installed app.")

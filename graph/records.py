@@ -18,7 +18,7 @@ from domain.records import identity, live, service
 from domain.records.service import Found, Query
 from graph.connection import FIRST, PageInfo
 from graph.rules import Access, about, bounded, mutation, query, subscription
-from graph.scalars import Json, Record, Records
+from graph.scalars import Json, JsonObject, Record, Records
 from graph.selection import selected
 
 Info = strawberry.Info[Ctx, None]
@@ -27,9 +27,9 @@ App = Annotated[strawberry.ID, about("The app's id.")]
 Entity = Annotated[str, about("The name of the object type.")]
 RecordId = Annotated[strawberry.ID, about("The record's id, a UUID.")]
 Where = Annotated[
-    Json | None, about('Which records, like `{stage: {in: ["Lead"]}, OR: [...]}`; spelled as `dialect` says.')
+    JsonObject | None, about('Which records, like `{stage: {in: ["Lead"]}, OR: [...]}`; spelled as `dialect` says.')
 ]
-Values = Annotated[Json, about("The fields' values, by name.")]
+Values = Annotated[JsonObject, about("The fields' values, by name.")]
 
 Dialect = strawberry.enum(
     service.Dialect, name="Dialect", description="Whose rules a query follows: its spelling, and what empty means."
@@ -210,7 +210,9 @@ class RecordsMutation:
         info: Info,
         app: App,
         entity: Entity,
-        values: Annotated[list[Json], bounded("The values of each record.", min_items=1, max_items=service.BULK_MAX)],
+        values: Annotated[
+            list[JsonObject], bounded("The values of each record.", min_items=1, max_items=service.BULK_MAX)
+        ],
     ) -> Records:
         """Store new records, all of them or none. A field that one of them has is written in each."""
         return Records(array_of(await service.create_many(info.context, app, entity, values)))

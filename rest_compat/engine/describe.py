@@ -142,7 +142,9 @@ class _Describer:
     def parameter(self, route: Route, slot: Slot) -> Json:
         """A parameter in the path, the query, a header or a cookie."""
         argument = _argument_of(route, slot)
-        schema = {} if slot.flag or slot.lenient else self.input(slot.type, argument, parameter=True)
+        schema = {} if slot.flag else self.input(slot.type, argument, parameter=True)
+        if slot.lenient:
+            schema = {"anyOf": [schema, {"type": "string"}]}  # what cannot be read is taken for something that can
         described: Json = {
             "name": slot.variable if slot.name == EVERYTHING_ELSE else slot.name,
             "in": slot.place.lower(),
@@ -182,7 +184,7 @@ class _Describer:
             if slot.place == "FILE":
                 schema: Json = {"type": "string", "format": "binary"}
             elif slot.lenient:
-                schema = {}
+                schema = {"anyOf": [self.input(slot.type), {}], **_default(slot)}
             else:
                 argument = _argument_of(route, slot)
                 schema = {**self.input(slot.type, argument), **_default(slot)}
@@ -201,10 +203,11 @@ class _Describer:
 
     def input(self, type: Any, argument: GraphQLArgument | None = None, *, parameter: bool = False) -> Json:
         """The JSON Schema of an input value. Parameters are texts, for which null has no spelling."""
-        if isinstance(type, GraphQLNonNull):
-            return self._bounded(self._input(type.of_type), argument)
-        schema = self._bounded(self._input(type), argument)
-        return schema if parameter else _nullable(schema)
+        bare = type.of_type if isinstance(type, GraphQLNonNull) else type
+        if parameter and isinstance(bare, GraphQLScalarType) and bare.name == "ID":
+            return self._bounded({"type": "string"}, argument)
+        schema = self._bounded(self._input(bare), argument)
+        return schema if parameter or isinstance(type, GraphQLNonNull) else _nullable(schema)
 
     def _input(self, type: Any) -> Json:
         if isinstance(type, GraphQLList):
@@ -271,8 +274,7 @@ class _Describer:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def _body_schema(self, route: Route) -> Json:
-        root = route.schema.executable.get_root_type(route.document.node.operation)
-        whole = self._selected(route, route.document.node.selection_set, root)
+        whole = self._selected(route, route.document.node.selection_set, _root(route))
         schema = whole
         for step in route.compiled.shape.steps:
             schema = self._resolved(schema)["properties"][step]
@@ -368,12 +370,9 @@ class _Describer:
         renders = [directive_arguments(d)["as"] for d in node.directives or () if d.name.value == "render"]
         for name in renders:
             schema = _rendered(name, schema)
-        if (
-            selected.description
-            and "$ref" not in schema
-            and isinstance(get_named_type(selected.type), GraphQLScalarType)
-        ):
-            schema = {**schema, "description": selected.description}
+        told = selected.description if type is not _root(route) else None  # a root field's is the operation's
+        if told and "$ref" not in schema and isinstance(get_named_type(selected.type), GraphQLScalarType):
+            schema = {**schema, "description": told}
         key = response_key(node)
         properties[key] = schema
         if OMIT_NULL not in renders and not {"skip", "include"} & directives.keys() and key not in required:
@@ -404,6 +403,10 @@ def _links(path: str, paths: Mapping[str, Json]) -> Iterable[tuple[str, Json]]:
             parameters = {name: f"$request.path.{name}" for name in shared} | {match[1]: "$response.body#/id"}
             name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{method}_{operation['operationId']}")
             yield name, {"operationId": operation["operationId"], "parameters": parameters}
+
+
+def _root(route: Route) -> Any:
+    return route.schema.executable.get_root_type(route.document.node.operation)
 
 
 def _nullable(schema: Json) -> Json:
@@ -464,7 +467,12 @@ def _codes(route: Route) -> Iterable[tuple[str, str | None]]:
 
 def _default(slot: Slot) -> Json:
     node = slot.definition.default_value
-    return {"default": value_from_ast_untyped(node)} if node is not None and not slot.steps else {}
+    if node is None or slot.steps:
+        return {}
+    value = value_from_ast_untyped(node)
+    if isinstance(value, str) and slot.case is not None:
+        value = value.lower()
+    return {} if value is None else {"default": value}
 
 
 def _text(slot: Slot, argument: GraphQLArgument | None) -> str:
