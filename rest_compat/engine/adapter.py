@@ -65,6 +65,11 @@ class RestAdapter:
             )
         self.routes.append(route)
 
+    def route_of(self, method: str, raw_path: bytes) -> Route | None:
+        """The route of a request, if it has one."""
+        found = self._table.find(raw_path)
+        return None if found is None else found[0].routes.get("GET" if method == "HEAD" else method)
+
     def compile_all(self) -> None:
         """Compile every document. Raises CompileError."""
         for route in self.routes:

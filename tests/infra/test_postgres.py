@@ -160,7 +160,7 @@ async def test_a_path_too_long_for_a_socket_gets_a_short_private_folder(data_dir
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
     finally:
         server.stop()
-    sockets.rmdir()
+    assert not sockets.exists()
 
 
 @AS_ROOT
@@ -191,7 +191,7 @@ async def test_as_root_in_a_private_home_it_runs_in_a_user_namespace(data_dir):
 @AS_ROOT
 def test_as_root_without_any_account_it_says_what_to_do(data_dir, monkeypatch):
     monkeypatch.setattr("infra.embedded.account._candidates", list)
-    with pytest.raises(Failure, match=rf"no other account can reach both {data_dir}/postgres and .*STOA_DATA_DIR"):
+    with pytest.raises(Failure, match=rf"none can reach both {data_dir}/postgres and .* set STOA_DATA_DIR"):
         EmbeddedPostgres(data_dir).start()
     assert list(data_dir.iterdir()) == []
 
