@@ -171,4 +171,4 @@ class Keeper(threading.Thread):
         for charge in tier:
             if charge.service.alive():
                 log.warning("child_killed", child=charge.service.name, reason="did not end in time")
-                charge.service.stop(0)
+            charge.service.stop(0)

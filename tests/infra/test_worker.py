@@ -83,7 +83,7 @@ async def test_a_chore_that_fails_is_run_again(chores, postgres_url, valkey_url)
         raise ConnectionRefusedError("no database here") if len(tries) == 1 else ZeroDivisionError
 
     chores.append(Maintenance("fail", fail, timedelta(seconds=1)))
-    await run_until(lambda: len(tries) >= 3, postgres_url, valkey_url)
+    await run_until(lambda: len(tries) >= 2, postgres_url, valkey_url)
 
 
 async def test_it_outlives_valkey(chores, postgres_url, data_dir):
