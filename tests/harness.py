@@ -4,12 +4,12 @@ import asyncio
 import itertools
 import socket
 import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import httpx
@@ -24,6 +24,20 @@ PASSWORD = "Str0ngPass1"
 TEMPLATE = "stoa_template"
 
 _numbers = itertools.count(1)
+
+T = TypeVar("T")
+
+
+def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
+    """What each of these comes to, all begun at the same moment, in threads."""
+    ready = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        ready.wait(10)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(run, works))
 
 
 def settled(work: Coroutine[Any, Any, Any]) -> Any:
@@ -105,9 +119,10 @@ class Person:
 class Stoa:
     """A running server."""
 
-    def __init__(self, app: Application, base_url: str) -> None:
+    def __init__(self, app: Application, base_url: str, database_url: str) -> None:
         self.app = app
         self.base_url = base_url
+        self.database_url = database_url
         self.described = Described(app)
         self._clients: list[httpx.Client] = []
 
@@ -115,6 +130,19 @@ class Stoa:
     def address(self) -> str:
         """`host:port`"""
         return self.base_url.removeprefix("http://")
+
+    def sql(self, text: str, *values: Any) -> list[dict[str, Any]]:
+        """The rows of a statement run by hand, as somebody with psql would."""
+
+        async def run() -> list[dict[str, Any]]:
+            connection = await asyncpg.connect(self.database_url)
+            try:
+                return [dict(row) for row in await connection.fetch(text, *values)]
+            finally:
+                await connection.close()
+
+        rows: list[dict[str, Any]] = settled(run())
+        return rows
 
     def client(self, token: str | None = None) -> httpx.Client:
         """An HTTP client, anonymous or with a token. Every REST answer it gets is checked against its description."""
@@ -167,7 +195,7 @@ def running(database_url: str, valkey_url: str | None, folder: Path, **settings:
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             thread.join(0.01)
-        stoa = Stoa(app, f"http://127.0.0.1:{port}")
+        stoa = Stoa(app, f"http://127.0.0.1:{port}", database_url)
         yield stoa
         stoa.close()
     finally:
