@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ DEFAULT_APP = "infra.app:create_app"
 
 # Requests under way get this long when we stop; streams that never end are cut then.
 DRAIN_S = 2
+# A connection taken just before we stopped listening gets this long to say what it wants, instead of a reset.
+LATE_REQUEST_S = 0.2
 # Longer than the idle time of the usual balancers' checks, shorter than a forgotten connection is worth.
 KEEP_ALIVE_S = 25
 SOCKET_MESSAGE_BYTES_MAX = 2**20
@@ -74,12 +77,22 @@ class Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         if drain := getattr(self._app, "drain", None):
             try:
                 await asyncio.wait_for(drain(), 0.5)
             except TimeoutError:
                 log.warning("drain_too_slow")
+        for listening in self.servers:
+            listening.close()
+        if self.server_state.connections:
+            await asyncio.sleep(LATE_REQUEST_S)
         await super().shutdown(sockets)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """A request that is cut off at the end of a drain is not an error of the application's; uvicorn counts them."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def bind(host: str, port: int) -> socket.socket:
