@@ -46,20 +46,30 @@ class Principals:
         self._tokens = tokens
         self._fetch = fetch
         self._known: OrderedDict[tuple[UUID, UUID], _Known] = OrderedDict()
+        self._changes = 0  # how often something was to be forgotten
 
     async def actor(self, token: str) -> Actor:
-        """Who the access token stands for. Raises Unauthenticated."""
+        """Who the access token stands for; an empty one is a header that held none. Raises Unauthenticated."""
+        if not token:
+            raise Unauthenticated("malformed authorization header: it must be `Bearer` and a token")
         claims = self._tokens.read_access(token, time.time())
         key = (claims.tenant_id, claims.user_id)
         known = self._known.get(key)
         if known is None or known.trusted_until <= time.monotonic():
-            known = _Known(await self._look_up(*key), time.monotonic() + TRUSTED_S)
-            self._known[key] = known
-            while len(self._known) > REMEMBERED_MAX:
-                self._known.popitem(last=False)
+            known = await self._looked_up(key)
         if known.actor is None:
             raise Unauthenticated("principal disabled")
         return known.actor
+
+    async def _looked_up(self, key: tuple[UUID, UUID]) -> _Known:
+        """The account as it is now. What may have changed while we looked is not believed any longer than this once."""
+        changes = self._changes
+        actor = await self._look_up(*key)
+        known = _Known(actor, time.monotonic() + (TRUSTED_S if changes == self._changes else 0))
+        self._known[key] = known
+        while len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
+        return known
 
     async def _look_up(self, tenant_id: UUID, user_id: UUID) -> Actor | None:
         rows = await self._fetch(Statement(_ACCOUNT_SQL, (tenant_id, user_id)))
@@ -69,6 +79,7 @@ class Principals:
 
     def forget(self, tenant_id: UUID, user_id: UUID | None) -> None:
         """Look again at an account of the tenant (at all of them, for None) when it next asks."""
+        self._changes += 1
         if user_id is not None:
             self._known.pop((tenant_id, user_id), None)
             return
