@@ -115,7 +115,7 @@ async def with_links(ctx: Ctx, at: Opened, rows: RawJson, apps: Apps) -> RawJson
     identity = at.entity.identity
     if identity is None:
         return rows
-    parsed = orjson.loads(rows)
+    parsed = orjson.loads(str(rows))
     keys = sorted({str(row[identity.key]) for row in parsed if row.get(identity.key) is not None})
     others = [o for o in await _participants(ctx, identity.kind) if o.schema.app_id != at.schema.app_id]
     linked: dict[str, dict[str, Any]] = defaultdict(dict)
