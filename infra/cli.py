@@ -113,6 +113,68 @@ def revise(message: Annotated[str, typer.Argument(help="What the migration does,
         asyncio.run(write(url))
 
 
+@app.command()
+def check() -> None:
+    """Whether the platform is whole.
+
+    Every REST document compiles, schema.graphql is what the code makes, models and migrations agree.
+    """
+    import asyncio
+
+    from infra import attach, checking
+    from infra.postgres import migrate as migrations
+
+    routes = len(checking.adapter().routes)
+    if difference := checking.schema_difference():
+        print("\n".join(difference[:200]))
+        raise Failure("schema.graphql is not what the code makes: run `stoa export-schema`")
+
+    async def compared(url: str) -> list[str]:
+        await migrations.upgrade(url)
+        return await migrations.differences(url)
+
+    with attach.database(settings_of()) as url:
+        differences = asyncio.run(compared(url))
+    if differences:
+        print("\n".join(differences))
+        raise Failure("the migrations do not make what the models say: run `stoa revise`")
+    print(f"{routes} routes compile, schema.graphql is current, models and migrations agree")
+
+
+@app.command("export-schema")
+def export_schema() -> None:
+    """Write schema.graphql (for developers)."""
+    from graph.schema import build_schema, sdl
+    from infra.checking import SCHEMA_FILE
+
+    SCHEMA_FILE.write_text(sdl(build_schema()))
+    print(SCHEMA_FILE)
+
+
+@app.command()
+def routes() -> None:
+    """Print every REST route: method, path, operation, permission."""
+    from infra.checking import route_table
+
+    rows = list(route_table())
+    path_width = max(len(path) for _, path, _, _ in rows)
+    name_width = max(len(name) for _, _, name, _ in rows)
+    for method, path, name, permission in rows:
+        print(f"{method:<7} {path:<{path_width}}  {name:<{name_width}}  {permission}")
+
+
+@app.command()
+def openapi(
+    system: Annotated[str | None, typer.Argument(help="One system's description; all together without it.")] = None,
+) -> None:
+    """Print the OpenAPI description as JSON."""
+    import orjson
+
+    from infra.checking import openapi as described
+
+    print(orjson.dumps(described(system), option=orjson.OPT_INDENT_2).decode())
+
+
 @app.command("settings")
 def show_settings() -> None:
     """Print every setting, its value and meaning."""

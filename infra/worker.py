@@ -21,6 +21,7 @@ from arq.cron import CronJob, cron
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
+from infra.chores import tidy
 from infra.logs import get_logger
 from infra.settings import Settings
 
@@ -80,6 +81,7 @@ async def measure_database(context: Context) -> None:
 
 MAINTENANCE: list[Maintenance] = [
     Maintenance("measure_database", measure_database, timedelta(minutes=5)),
+    Maintenance("tidy", tidy, timedelta(minutes=10)),
 ]
 
 
