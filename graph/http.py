@@ -4,27 +4,30 @@ Sources: GraphQL over HTTP (status codes, `application/graphql-response+json`), 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
-from typing import Any
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import jiter
 import orjson
 from graphql import GraphQLError, OperationType
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code, Invalid
 from graph.documents import DocumentRefused, Operation
-from graph.errors import coded_all, refusal
+from graph.errors import code_of, coded, refusal
 from graph.run import Answer, Caller, Runner
 
 RESPONSE_JSON = "application/graphql-response+json"
 JSON = "application/json"
 SSE = "text/event-stream"
 BODY_BYTES_MAX = 256 * 1024
-HEARTBEAT_S = 15.0
+COMPLETE = b"event: complete\ndata:\n\n"
+
+log = logging.getLogger(__name__)
 
 STATUS: Mapping[str, int] = {
     Code.UNAUTHENTICATED: 401,
@@ -35,6 +38,7 @@ STATUS: Mapping[str, int] = {
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.RATE_LIMITED: 429,
     Code.INTERNAL: 500,
+    Code.UPSTREAM_FAILED: 502,
     Code.UNAVAILABLE: 503,
 }
 
@@ -47,105 +51,103 @@ class HttpRefused(Exception):
         self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
 
 
+class SendStream(Protocol):
+    """Sends frames of server-sent events until they end, the reader leaves or stops reading, or `closing` is set."""
+
+    async def __call__(
+        self,
+        frames: AsyncGenerator[bytes, None],
+        receive: Receive,
+        send: Send,
+        headers: list[tuple[bytes, bytes]],
+        closing: asyncio.Event,
+    ) -> None: ...
+
+
 class GraphQLEndpoint:
-    """The endpoint of one schema. `stored` finds trusted documents by their id."""
+    """The endpoint of one schema, and the page to try it in. `stored` finds trusted documents by their id."""
 
     def __init__(
-        self, runner: Runner, page: str, stored: Callable[[str], Operation | None], closing: asyncio.Event
+        self,
+        runner: Runner,
+        page: Callable[[Request], Awaitable[ASGIApp]],
+        stored: Callable[[str], Operation | None],
+        send_stream: SendStream,
+        closing: asyncio.Event,
     ) -> None:
         self._runner = runner
         self._page = page
         self._stored = stored
+        self._send_stream = send_stream
         self._closing = closing
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request) -> ASGIApp:
         """Answer one request."""
+        if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", ""):
+            return await self._page(request)
         try:
-            if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", ""):
-                return FileResponse(self._page, headers={"cache-control": "no-cache"})
-            if request.method != "POST":
-                allow = {"allow": "POST"}
-                raise HttpRefused(405, Code.METHOD_NOT_ALLOWED, "GraphQL is asked by POST", allow)
-            media_type = _accepted(request.headers.get("accept"))
-            return await self._answer(request, await _body(request), media_type)
+            accepted = _accepted(request.headers.get("accept"))
+            return await self._answer(request, await _parameters(request), accepted)
         except HttpRefused as refused:
-            errors = [{"message": refused.message, "extensions": {"code": refused.code}}]
-            body = orjson.dumps({"errors": errors})
-            return Response(body, refused.status, refused.headers, media_type=JSON)
+            return _refused(refused)
+        except Exception:
+            log.exception("request failed: %s", request.state.request_id)
+            return _refused(HttpRefused(500, Code.INTERNAL, "internal error"))
 
-    async def _answer(self, request: Request, body: Mapping[str, Any], media_type: str) -> Response:
+    async def _answer(self, request: Request, asked: Mapping[str, Any], accepted: Sequence[str]) -> ASGIApp:
         info = kernel.Request(request.state.request_id, "api", request.client.host if request.client else None)
         caller = await self._runner.caller(bearer(request.headers.get("authorization")), info)
-        variables = body.get("variables") or {}
+        variables = asked.get("variables") or {}
         try:
-            operation = self._operation(body, variables, caller)
+            operation = self._operation(asked, variables, caller)
         except DocumentRefused as refused:
-            answer = Answer(None, coded_all(refused.errors, suggestions=not caller.anonymous))
-            return _whole(answer, media_type)
-        if media_type == SSE:
-            return StreamingResponse(
-                self._events(operation, variables, caller), media_type=SSE, headers={"cache-control": "no-cache"}
-            )
-        if operation.type is OperationType.SUBSCRIPTION:
+            return self._reply(Answer(None, [coded(error, info.id) for error in refused.errors]), accepted[0])
+        if operation.type is not OperationType.SUBSCRIPTION:
+            key = request.headers.get("idempotency-key")
+            return self._reply(await self._runner.run(operation, variables, caller, key), accepted[0])
+        if SSE not in accepted:
             wanted = Invalid("query", f"a subscription is answered as {SSE}, or over a WebSocket")
-            return _whole(Answer(None, [refusal(wanted)]), media_type)
-        key = request.headers.get("idempotency-key")
-        return _whole(await self._runner.run(operation, variables, caller, key), media_type)
+            return self._reply(Answer(None, [refusal(wanted)]), accepted[0])
+        opened = await self._runner.stream(operation, variables, caller)
+        return self._reply(opened, SSE) if isinstance(opened, Answer) else self._stream(_events(opened))
 
-    def _operation(self, body: Mapping[str, Any], variables: Mapping[str, Any], caller: Caller) -> Operation:
+    def _operation(self, asked: Mapping[str, Any], variables: Mapping[str, Any], caller: Caller) -> Operation:
         """The operation asked for, by its text or by the id of a stored one. Raises DocumentRefused."""
-        id = body.get("documentId")
+        id = asked.get("documentId")
         if id is not None:
             operation = self._stored(id)
             if operation is None:
                 raise DocumentRefused([refusal(Invalid("documentId", "there is no stored document of this id"))])
             return operation
         return self._runner.documents.operation(
-            body["query"], body.get("operationName"), variables, anonymous=caller.anonymous
+            asked["query"], asked.get("operationName") or None, variables, anonymous=caller.anonymous
         )
 
-    async def _events(
-        self, operation: Operation, variables: Mapping[str, Any], caller: Caller
-    ) -> AsyncGenerator[bytes, None]:
-        """The answer, or the answers, as events; comments while nothing happens."""
-        if operation.type is not OperationType.SUBSCRIPTION:
-            yield _event(await self._runner.run(operation, variables, caller))
-            yield b"event: complete\ndata:\n\n"
-            return
-        opened = await self._runner.stream(operation, variables, caller)
-        if isinstance(opened, Answer):
-            yield _event(opened)
-            yield b"event: complete\ndata:\n\n"
-            return
-        yield b":\n\n"
-        following: asyncio.Task[Answer] | None = None
-        closing = asyncio.create_task(self._closing.wait())
-        try:
-            while True:
-                following = following or asyncio.create_task(_next(opened))
-                done, _ = await asyncio.wait(
-                    [following, closing], timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED
-                )
-                if closing in done:
-                    return
-                if not done:
-                    yield b":\n\n"
-                    continue
-                answer, following = following.result(), None
-                yield _event(answer)
-        except StopAsyncIteration:
-            yield b"event: complete\ndata:\n\n"
-        finally:
-            closing.cancel()
-            if following is not None:
-                following.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await following
-            await opened.aclose()
+    def _reply(self, answer: Answer, media_type: str) -> ASGIApp:
+        """The answer as a body, or as the one event of a stream; what was not executed is no stream."""
+        if media_type != SSE:
+            return _whole(answer, media_type)
+        return self._stream(_single(answer)) if answer.executed else _whole(answer, RESPONSE_JSON)
+
+    def _stream(self, frames: AsyncGenerator[bytes, None]) -> ASGIApp:
+        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._send_stream(frames, receive, send, [], self._closing)
+
+        return stream
 
 
-async def _next(answers: AsyncGenerator[Answer, None]) -> Answer:
-    return await anext(answers)
+async def _single(answer: Answer) -> AsyncGenerator[bytes, None]:
+    yield _event(answer)
+    yield COMPLETE
+
+
+async def _events(answers: AsyncGenerator[Answer, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for answer in answers:
+            yield _event(answer)
+        yield COMPLETE
+    finally:
+        await answers.aclose()
 
 
 def bearer(header: str | None) -> str | None:
@@ -155,37 +157,61 @@ def bearer(header: str | None) -> str | None:
     return header[7:] if header.startswith("Bearer ") else ""
 
 
-def _accepted(accept: str | None) -> str:
-    """The media type to answer in. Raises HttpRefused."""
+def _accepted(accept: str | None) -> Sequence[str]:
+    """The media types the caller takes, the one it likes best first. Raises HttpRefused."""
+    ours = (RESPONSE_JSON, JSON, SSE)
     if not accept:
-        return JSON
-    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    for kind in (SSE, RESPONSE_JSON, JSON):
-        if kind in kinds:
-            return kind
-    if "*/*" in kinds or "application/*" in kinds:
-        return RESPONSE_JSON
-    raise HttpRefused(406, Code.NOT_ACCEPTABLE, f"the answer is {RESPONSE_JSON}, {JSON} or {SSE}")
+        return ours
+    liked = {kind: quality for kind in ours if (quality := _quality(accept, kind))}
+    if not liked:
+        raise HttpRefused(406, Code.NOT_ACCEPTABLE, f"the answer is {RESPONSE_JSON}, {JSON} or {SSE}")
+    return sorted(liked, key=lambda kind: -liked[kind])
 
 
-async def _body(request: Request) -> Mapping[str, Any]:
+def _quality(accept: str, kind: str) -> float:
+    """How much the caller likes a media type: what the most specific range that covers it says; 0 for not at all."""
+    ranges = {}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        ranges[name] = next((_number(p[2:]) for p in parameters if p.startswith("q=")), 1.0)
+    covering = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+    return next((ranges[name] for name in covering if name in ranges), 0.0)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
+
+
+async def _parameters(request: Request) -> Mapping[str, Any]:
     """The request's parameters. Raises HttpRefused."""
+    if request.method != "POST":
+        raise HttpRefused(405, Code.METHOD_NOT_ALLOWED, "GraphQL is asked by POST", {"allow": "POST"})
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != JSON:
         raise HttpRefused(415, Code.UNSUPPORTED_MEDIA_TYPE, f"the body must be {JSON}")
-    raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > BODY_BYTES_MAX:
-            raise HttpRefused(413, Code.PAYLOAD_TOO_LARGE, f"the body is larger than {BODY_BYTES_MAX} bytes")
+    raw = bytearray()
     try:
-        body = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > BODY_BYTES_MAX:
+                raise HttpRefused(413, Code.PAYLOAD_TOO_LARGE, f"the body is larger than {BODY_BYTES_MAX} bytes")
+        body = jiter.from_json(bytes(raw), allow_inf_nan=False, catch_duplicate_keys=True)
+    except ClientDisconnect as gone:
+        raise HttpRefused(400, Code.INVALID_INPUT, "the body ended before it was whole") from gone
     except ValueError as error:
         raise HttpRefused(400, Code.INVALID_INPUT, f"invalid JSON: {error}") from error
     if not isinstance(body, dict):
         raise HttpRefused(400, Code.INVALID_INPUT, "the body must be an object; batches are not taken")
     _check(body)
     return body
+
+
+def _refused(refused: HttpRefused) -> Response:
+    errors = [{"message": refused.message, "extensions": {"code": refused.code}}]
+    return Response(orjson.dumps({"errors": errors}), refused.status, refused.headers, media_type=RESPONSE_JSON)
 
 
 def _check(body: Mapping[str, Any]) -> None:
@@ -225,11 +251,11 @@ def _whole(answer: Answer, media_type: str) -> Response:
         headers["retry-after"] = retry
     status = 200
     if answer.errors and not answer.executed and media_type == RESPONSE_JSON:
-        status = STATUS.get(str((answer.errors[0].extensions or {}).get("code")), 400)
+        status = STATUS.get(code_of(answer.errors[0]), 400)
     return Response(orjson.dumps(payload(answer)), status, headers, media_type=media_type)
 
 
-def _retry_after(errors: "list[GraphQLError] | Any") -> str | None:
+def _retry_after(errors: Sequence[GraphQLError]) -> str | None:
     for error in errors:
         after = (error.extensions or {}).get("retryAfter")
         if after is not None:

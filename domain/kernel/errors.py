@@ -23,6 +23,7 @@ class Code(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
     QUERY_TIMEOUT = "QUERY_TIMEOUT"
+    UPSTREAM_FAILED = "UPSTREAM_FAILED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
@@ -122,6 +123,12 @@ class TooLarge(DomainError):
     """The body is larger than we take."""
 
     code = Code.PAYLOAD_TOO_LARGE
+
+
+class Failed(DomainError):
+    """What we asked on the caller's behalf (deployed code, a provider outside) answered with an error of its own."""
+
+    code = Code.UPSTREAM_FAILED
 
 
 class Unavailable(DomainError):

@@ -28,6 +28,7 @@ STATUS: Mapping[str, int] = {
     "RATE_LIMITED": 429,
     "QUERY_TOO_COMPLEX": 400,
     "QUERY_TIMEOUT": 400,
+    "UPSTREAM_FAILED": 502,
     "UNAVAILABLE": 503,
     "INTERNAL": 500,
 }

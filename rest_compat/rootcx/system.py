@@ -6,8 +6,8 @@ from typing import Any
 from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import STATUS, Meta, System
 
-# Duplicate names are 400 there; a foreign key that is violated stays 409.
-ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400}
+# Duplicate names are 400 there; a foreign key that is violated stays 409. What deployed code throws is a 500.
+ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400, "UPSTREAM_FAILED": 500}
 
 
 def error(refusal: Refusal, meta: Meta) -> dict[str, Any]:
