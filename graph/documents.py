@@ -23,13 +23,15 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from domain.kernel.errors import Invalid, TooComplex, Unauthenticated
+from domain.kernel.errors import DomainError, Invalid, TooComplex, Unauthenticated
 from graph import limits
 from graph.errors import refusal
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
-REMEMBERED_MAX = 1_000
+REMEMBERED_CHARS_MAX = 250_000  # a parsed document takes some 200 bytes for each of its characters
 ERRORS_MAX = 20
+# How graphql-core ends what it says of a document beyond its own limits.
+TOO_MUCH = ("Parsing aborted.", "Validation aborted.", "Maximum introspection depth exceeded")
 
 
 class DocumentRefused(Exception):
@@ -48,11 +50,17 @@ class Operation:
     node: OperationDefinitionNode
     public: bool
     label: str
+    source: str = ""  # its document's text, of one that is not stored
 
     @property
     def type(self) -> OperationType:
         """Query, mutation or subscription."""
         return self.node.operation
+
+    @property
+    def name(self) -> str | None:
+        """Its name in its document."""
+        return self.node.name.value if self.node.name else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,59 +73,86 @@ class Prepared:
 
 
 class Documents:
-    """Prepares documents for one schema."""
+    """Prepares documents for one schema, and remembers those that were asked last."""
 
     def __init__(self, schema: GraphQLSchema, public_fields: frozenset[tuple[str, str]]) -> None:
         self._schema = schema
         self._public = public_fields
         self._paged = limits.paged_fields(schema)
         self._known: OrderedDict[str, Prepared] = OrderedDict()
+        self._known_chars = 0
 
     def operation(self, source: str, name: str | None, variables: Mapping[str, Any], *, anonymous: bool) -> Operation:
         """The operation of that name in a caller's document. Raises DocumentRefused."""
         prepared = self._known.get(source)
         if prepared is None:
             prepared = self._prepare(source, variables, anonymous=anonymous)
-            self._known[source] = prepared
-            if len(self._known) > REMEMBERED_MAX:
-                self._known.popitem(last=False)
-        elif prepared.by_variables:
-            self._measure(prepared.document, variables)
+            self._remember(source, prepared)
+        else:
+            self._known.move_to_end(source)
+            if prepared.by_variables:
+                self._measure(prepared.document, variables)
         if prepared.introspection and anonymous:
-            raise DocumentRefused([refusal(Unauthenticated("sign in to ask about the schema"))])
-        return self.stored(prepared.document, name, label="ad hoc")
+            raise _introspection_refused()
+        node = _pick(prepared.document, name)
+        return Operation(prepared.document, node, self._is_public(prepared.document, node), "ad hoc", source)
 
     def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
         """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
         node = _pick(document, name)
         return Operation(document, node, self._is_public(document, node), label)
 
+    def _remember(self, source: str, prepared: Prepared) -> None:
+        self._known[source] = prepared
+        self._known_chars += len(source)
+        while self._known_chars > REMEMBERED_CHARS_MAX:
+            oldest, _ = self._known.popitem(last=False)
+            self._known_chars -= len(oldest)
+
     def _prepare(self, source: str, variables: Mapping[str, Any], *, anonymous: bool) -> Prepared:
-        tokens_max = limits.TOKENS_MAX_ANONYMOUS if anonymous else limits.TOKENS_MAX
-        try:
-            document = parse(
-                source,
-                max_source_length=limits.SOURCE_CHARS_MAX,
-                max_lexical_tokens=tokens_max,
-                max_comments=limits.COMMENTS_MAX,
-            )
-        except GraphQLError as error:
-            raise DocumentRefused([error]) from error
+        document = _parsed(source, limits.TOKENS_MAX_ANONYMOUS if anonymous else limits.TOKENS_MAX)
         introspection = self._measure(document, variables)
-        errors = validate(self._schema, document, RULES, max_errors=ERRORS_MAX)
+        if introspection and anonymous:
+            raise _introspection_refused()
+        # Names that the caller didn't use are told to those who may ask about the schema.
+        errors = validate(self._schema, document, RULES, max_errors=ERRORS_MAX, hide_suggestions=anonymous)
         if errors:
-            raise DocumentRefused(errors)
+            raise DocumentRefused([_told(error) for error in errors])
         return Prepared(document, introspection, by_variables="$" in source)
 
     def _measure(self, document: DocumentNode, variables: Mapping[str, Any]) -> bool:
         try:
             return limits.check_limits(document, variables, self._paged)
-        except TooComplex as too_complex:
-            raise DocumentRefused([refusal(too_complex)]) from too_complex
+        except DomainError as refused:
+            raise _refused(refused) from refused
 
     def _is_public(self, document: DocumentNode, node: OperationDefinitionNode) -> bool:
         root = node.operation.value.capitalize()
         return all((root, name) in self._public for name in _root_fields(document, node.selection_set, set()))
+
+
+def _parsed(source: str, tokens_max: int) -> DocumentNode:
+    if len(source) > limits.SOURCE_CHARS_MAX:
+        raise _refused(TooComplex(f"the document is longer than {limits.SOURCE_CHARS_MAX} characters"))
+    try:
+        return parse(source, max_lexical_tokens=tokens_max, max_comments=limits.COMMENTS_MAX)
+    except GraphQLError as error:
+        raise DocumentRefused([_told(error)]) from error
+
+
+def _told(error: GraphQLError) -> GraphQLError:
+    """What graphql-core says, with our code where it says that a document is too large."""
+    if error.message.endswith(TOO_MUCH):
+        return refusal(TooComplex(error.message.removeprefix("Syntax Error: ")))
+    return error
+
+
+def _introspection_refused() -> DocumentRefused:
+    return _refused(Unauthenticated("sign in to ask about the schema"))
+
+
+def _refused(cause: DomainError) -> DocumentRefused:
+    return DocumentRefused([refusal(cause)])
 
 
 def _pick(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
@@ -130,7 +165,7 @@ def _pick(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
     problem = "the document holds several operations: give operationName" if name is None else "no such operation"
     if not operations:
         problem = "the document holds no operation"
-    raise DocumentRefused([refusal(Invalid("operationName", problem))])
+    raise _refused(Invalid("operationName", problem))
 
 
 def _root_fields(document: DocumentNode, selections: SelectionSetNode, seen: set[str]) -> Iterator[str]:

@@ -244,7 +244,7 @@ class RecordsSubscription:
         return _shown(await live.changes(info.context, app, entity, where, dialect, after))
 
 
-async def _shown(changes: AsyncGenerator[events.RecordChange, None]) -> AsyncGenerator[RecordChange, None]:
+async def _shown(changes: events.Changes) -> AsyncGenerator[RecordChange, None]:
     try:
         async for change in changes:
             yield RecordChange(change=change)

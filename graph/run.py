@@ -6,15 +6,16 @@ tool: so that rights, limits, refusals, idempotency and logging are the same for
 
 import asyncio
 import hashlib
+import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-import orjson
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType, execute, subscribe
 from graphql.execution.values import get_variable_values
 from graphql.utilities import validate_input_value
@@ -24,16 +25,17 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from domain.idempotency import service as idempotency
 from domain.identity.principals import Principals
 from domain.kernel.ctx import ANONYMOUS, Actor, Ctx, Request
-from domain.kernel.errors import Code, DomainError, TimedOut, Unauthenticated
+from domain.kernel.errors import Code, DomainError, Limited, TimedOut, Unauthenticated
 from domain.kernel.events import Event
 from domain.kernel.unit import Unit
 from domain.outbox import service as outbox
 from domain.ports import Ports
-from graph import errors
-from graph.documents import DocumentRefused, Documents, Operation
+from graph import errors, keeping
+from graph.documents import Documents, Operation
 
 TIMEOUT_S = 10.0
 RECHECK_S = 5.0  # how often a stream looks whether its caller may still listen
+STREAMS_MAX = 100  # of one user, at once
 
 
 class OpenUnit(Unit, Protocol):
@@ -56,11 +58,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and by which call. `refusal` is what is wrong with the credential, if one was given in vain."""
+    """Who asks, and by which call. `refusal` is why a credential that was given does not tell who."""
 
     actor: Actor = ANONYMOUS
     request: Request = field(default_factory=Request)
-    refusal: Unauthenticated | None = None
+    refusal: DomainError | None = None
     token: str | None = field(default=None, repr=False)
 
     @property
@@ -115,6 +117,7 @@ class Runner:
         self._principals = principals
         self._observer = observer
         self._committed = committed
+        self._streams: Counter[UUID | None] = Counter()  # open ones, by user
 
     async def caller(self, token: str | None, request: Request) -> Caller:
         """Who the credential stands for. A bad one is no error yet: public operations don't ask for any."""
@@ -122,7 +125,7 @@ class Runner:
             return Caller(request=request)
         try:
             return Caller(await self._principals.actor(token), request, token=token)
-        except Unauthenticated as refusal:
+        except DomainError as refusal:
             return Caller(request=request, refusal=refusal)
 
     async def run(
@@ -137,12 +140,8 @@ class Runner:
                     answer = await self._mutate(operation, variables, caller, idempotency_key)
                 else:
                     answer = await self._query(operation, variables, caller)
-        except TimeoutError:
-            answer = Answer(None, [errors.refusal(TimedOut(f"the operation took longer than {TIMEOUT_S:g} s"))])
-        except DomainError as refused:
-            answer = Answer(None, [errors.refusal(refused)])
-        except Exception as fault:
-            answer = Answer(None, [GraphQLError("internal error", original_error=fault)])
+        except Exception as problem:
+            answer = _failed(problem)
         return self._finished(operation, caller, answer, started)
 
     def refused_entry(self, operation: Operation, caller: Caller) -> DomainError | None:
@@ -170,7 +169,9 @@ class Runner:
         async with self._units.unit(writes=True) as unit:
             ctx = self._ctx(caller, unit)
             try:
-                answer = await self._answered(operation, variables, ctx, key if caller.actor.user_id else None)
+                # What a public operation answers (tokens, say) is nobody's to keep.
+                key = None if caller.anonymous or operation.public else key
+                answer = await self._answered(operation, variables, ctx, key)
                 if not answer.errors and not answer.replayed:
                     await outbox.write(ctx)
                     await unit.commit()
@@ -186,13 +187,13 @@ class Runner:
         """The operation's answer: kept with its key, or found there."""
         if key is None:
             return await self._once(operation, variables, ctx)
-        asked = hashlib.sha256(orjson.dumps([_name(operation), variables], option=orjson.OPT_SORT_KEYS)).digest()
+        asked = _hash(operation, variables)
         kept = await idempotency.answer_of(ctx, key, asked)
         if kept is not None:
-            return Answer(orjson.loads(kept), replayed=True)
+            return Answer(keeping.restored(kept), replayed=True)
         answer = await self._once(operation, variables, ctx)
         if not answer.errors:
-            await idempotency.keep_answer(ctx, key, asked, orjson.dumps(answer.data))
+            await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
         return answer
 
     async def _once(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> Answer:
@@ -207,48 +208,47 @@ class Runner:
             await unit.commit()
 
     async def _execute(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
-        result: Any = execute(
-            self.schema,
-            operation.document,
-            context_value=ctx,
-            variable_values=dict(variables),
-            operation_name=operation.node.name.value if operation.node.name else None,
-            executor_class=StrawberryGraphQLCoreExecutionContext,
-            operation_extensions=None,
-        )
+        result: Any = execute(self.schema, operation.document, **_asked(operation, variables, ctx))
         finished: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
-        if finished.data is None and finished.errors and not any(error.path for error in finished.errors):
-            return ExecutionResult(None, self._input_errors(operation, variables) or finished.errors)
-        return finished
+        return self._explained(finished, operation, variables, ctx)
 
-    def _input_errors(self, operation: Operation, variables: Mapping[str, Any]) -> list[GraphQLError]:
+    def _explained(
+        self, result: ExecutionResult, operation: Operation, variables: Mapping[str, Any], ctx: Ctx
+    ) -> ExecutionResult:
+        """The result; where it was refused before anything ran, with what is wrong with each variable."""
+        if result.data is not None or not result.errors or any(error.path for error in result.errors):
+            return result
+        found = list(self._input_errors(operation, variables, hide_suggestions=ctx.actor.user_id is None))
+        return ExecutionResult(None, found or result.errors)
+
+    def _input_errors(
+        self, operation: Operation, variables: Mapping[str, Any], *, hide_suggestions: bool
+    ) -> Iterator[GraphQLError]:
         """What is wrong with the variables, each with the path of the value."""
-        found: list[GraphQLError] = []
         for definition in operation.node.variable_definitions or ():
             name = definition.variable.name.value
-            type: Any = type_from_ast(self.schema, definition.type)
-            one = get_variable_values(self.schema, [definition], dict(variables), max_errors=10)
-            if not isinstance(one, list):
+            if not isinstance(get_variable_values(self.schema, [definition], dict(variables), max_errors=10), list):
                 continue
             if name not in variables:
-                found.append(_input_error([name], "is required"))
+                yield _input_error([name], "is required")
                 continue
+            found: list[GraphQLError] = []
 
-            def add(error: GraphQLError, path: list[str | int], name: str = name) -> None:
+            def add(error: GraphQLError, path: list[str | int], name: str = name, found: Any = found) -> None:
                 found.append(_input_error([name, *path], error.message))
 
-            validate_input_value(variables[name], type, add)
-        return found
+            type: Any = type_from_ast(self.schema, definition.type)
+            validate_input_value(variables[name], type, add, hide_suggestions)
+            yield from found
 
     def _finished(self, operation: Operation, caller: Caller, answer: Answer, started: float) -> Answer:
-        """Tell the observer, and show the errors as the caller may see them."""
-        faults = [error.original_error for error in answer.errors if errors.is_fault(error)]
-        shown = errors.coded_all(answer.errors, suggestions=not caller.anonymous)
-        outcome = str(shown[0].extensions["code"]) if shown and shown[0].extensions else "ok"
+        """The answer as the caller may see it; the observer is told of it, and of the errors as they are."""
+        shown = _shown(answer, caller)
+        outcome = str(errors.code_of(shown.errors[0])) if shown.errors else "ok"
         duration_s = time.perf_counter() - started
-        known = [fault for fault in faults if fault is not None]
-        self._observer.ran(Ran(operation.label, operation.type.value, outcome, duration_s, caller, known))
-        return replace(answer, errors=shown)
+        faults = [error.original_error for error in answer.errors if errors.is_fault(error) and error.original_error]
+        self._observer.ran(Ran(operation.label, operation.type.value, outcome, duration_s, caller, faults))
+        return shown
 
     # Streams.
 
@@ -262,34 +262,46 @@ class Runner:
         started = time.perf_counter()
         try:
             self._admit(operation, caller)
-        except DomainError as refused:
-            return self._finished(operation, caller, Answer(None, [errors.refusal(refused)]), started)
+            self._admit_stream(caller)
+            async with asyncio.timeout(TIMEOUT_S):
+                opened = await self._subscribed(operation, variables, caller)
+        except Exception as problem:
+            opened = _failed(problem)
+        if isinstance(opened, Answer):
+            return self._finished(operation, caller, opened, started)
+        return self._told(operation, caller, opened, started)
+
+    def _admit_stream(self, caller: Caller, *, already: int = 0) -> None:
+        if caller.actor.user_id is not None and self._streams[caller.actor.user_id] - already >= STREAMS_MAX:
+            raise Limited(f"there are {STREAMS_MAX} streams open already", retry_after_s=RECHECK_S)
+
+    async def _subscribed(
+        self, operation: Operation, variables: Mapping[str, Any], caller: Caller
+    ) -> Answer | AsyncGenerator[Answer, None]:
         async with self._units.unit(writes=False) as unit:  # holds no connection between two statements
             ctx = self._ctx(caller, unit)
-            result: Any = subscribe(
-                self.schema,
-                operation.document,
-                context_value=ctx,
-                variable_values=dict(variables),
-                operation_name=operation.node.name.value if operation.node.name else None,
-                executor_class=StrawberryGraphQLCoreExecutionContext,
-                operation_extensions=None,
-            )
+            result: Any = subscribe(self.schema, operation.document, **_asked(operation, variables, ctx))
             source = await result if hasattr(result, "__await__") else result
         if isinstance(source, ExecutionResult):
-            found = self._input_errors(operation, variables) or source.errors or []
-            return self._finished(operation, caller, Answer(None, found), started)
-        return self._events(operation, source, ctx, caller)
+            return Answer(None, self._explained(source, operation, variables, ctx).errors or ())
+        return self._while_allowed(source, ctx, caller)
 
-    async def _events(
-        self, operation: Operation, source: AsyncIterator[ExecutionResult], ctx: Ctx, caller: Caller
+    async def _told(
+        self, operation: Operation, caller: Caller, answers: AsyncGenerator[Answer, None], started: float
     ) -> AsyncGenerator[Answer, None]:
-        events = self._while_allowed(source, ctx, caller)
+        """The answers as the caller may see them; the observer is told once, of the end."""
+        last = Answer(None)
+        self._streams[caller.actor.user_id] += 1
         try:
-            async for answer in events:
-                yield self._finished(operation, caller, answer, time.perf_counter())
+            self._admit_stream(caller, already=1)  # others may have begun meanwhile
+            async for last in answers:
+                yield _shown(last, caller)
+        except Limited as refused:
+            yield _shown(last := _failed(refused), caller)
         finally:
-            await events.aclose()
+            self._streams -= Counter([caller.actor.user_id])
+            self._finished(operation, caller, last, started)
+            await answers.aclose()
 
     async def _while_allowed(
         self, source: AsyncIterator[ExecutionResult], ctx: Ctx, caller: Caller
@@ -300,8 +312,7 @@ class Runner:
             while True:
                 following = following or asyncio.ensure_future(anext(source))
                 done, _ = await asyncio.wait([following], timeout=RECHECK_S)
-                if caller.token is not None:
-                    ctx.actor = await self._principals.actor(caller.token)
+                await self._look_again(ctx, caller)
                 if not done:
                     continue
                 result, following = following.result(), None
@@ -310,27 +321,55 @@ class Runner:
                     return
         except StopAsyncIteration:
             return
-        except DomainError as refused:
-            yield Answer(None, [errors.refusal(refused)])
-        except GraphQLError as error:
-            yield Answer(None, [error])
+        except Exception as problem:
+            yield _failed(problem)
         finally:
             if following is not None:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
             await source.aclose()  # type: ignore[attr-defined]
 
+    async def _look_again(self, ctx: Ctx, caller: Caller) -> None:
+        """Raises what the caller would be refused with today."""
+        if caller.token is not None:
+            ctx.actor = await self._principals.actor(caller.token)
+            ctx.need_again()
 
-def _name(operation: Operation) -> str:
-    """What tells one operation from another: its label if it is stored, its text if it isn't."""
-    location = operation.node.loc
-    return operation.label if location is None else f"{operation.label}:{location.source.body}"
+
+def _shown(answer: Answer, caller: Caller) -> Answer:
+    return replace(answer, errors=[errors.coded(error, caller.request.id) for error in answer.errors])
+
+
+def _failed(problem: Exception) -> Answer:
+    """The answer of an operation that ended in an exception."""
+    if isinstance(problem, TimeoutError):
+        problem = TimedOut(f"the operation took longer than {TIMEOUT_S:g} s")
+    if isinstance(problem, DomainError):
+        return Answer(None, [errors.refusal(problem)])
+    if isinstance(problem, GraphQLError):
+        return Answer(None, [problem])
+    return Answer(None, [GraphQLError("internal error", original_error=problem)])
+
+
+def _asked(operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
+    """What executing and subscribing are given alike."""
+    return {
+        "context_value": ctx,
+        "variable_values": dict(variables),
+        "operation_name": operation.name,
+        "executor_class": StrawberryGraphQLCoreExecutionContext,
+        "operation_extensions": None,
+        "hide_suggestions": ctx.actor.user_id is None,
+    }
+
+
+def _hash(operation: Operation, variables: Mapping[str, Any]) -> bytes:
+    """What tells one request from another: a stored operation by its label, any other by its text."""
+    asked = [operation.label, operation.source, operation.name, variables]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()
 
 
 def _input_error(path: Sequence[str | int], message: str) -> GraphQLError:
     where = ".".join(str(part) for part in path)
     extensions = {"code": Code.INVALID_INPUT, "field": where, "path": list(path)}
     return GraphQLError(f"{where}: {message}", extensions=extensions)
-
-
-__all__ = ["Answer", "Caller", "DocumentRefused", "Runner"]

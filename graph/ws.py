@@ -21,7 +21,7 @@ from strawberry.types.unset import UNSET
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code
 from graph.documents import DocumentRefused
-from graph.errors import coded_all
+from graph.errors import code_of, coded
 from graph.http import bearer
 from graph.run import Answer, Caller, Runner
 
@@ -67,7 +67,7 @@ class _Socket:
             raise WebSocketDisconnected from gone
 
     async def close(self, code: int, reason: str) -> None:
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, WebSocketDisconnect):
             await self._socket.close(code, reason[:120])
 
 
@@ -120,7 +120,7 @@ class _View:
         try:
             operation = self._runner.documents.operation(query, name, variables, anonymous=caller.anonymous)
         except DocumentRefused as refused:
-            yield PreExecutionError(None, coded_all(refused.errors, suggestions=not caller.anonymous))
+            yield PreExecutionError(None, [coded(error, caller.request.id) for error in refused.errors])
             return
         if operation.type is not OperationType.SUBSCRIPTION:
             yield _result(await self._runner.run(operation, variables, caller))
@@ -132,7 +132,7 @@ class _View:
         try:
             async for answer in opened:
                 yield _result(answer)
-                if any((error.extensions or {}).get("code") == Code.UNAUTHENTICATED for error in answer.errors):
+                if any(code_of(error) == Code.UNAUTHENTICATED for error in answer.errors):
                     await self._socket.close(UNAUTHORIZED, "Unauthorized")
         finally:
             await opened.aclose()

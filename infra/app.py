@@ -24,6 +24,7 @@ from infra.settings import Settings
 from infra.systems import SYSTEMS
 from rest_compat.engine.adapter import RestAdapter
 from rest_compat.engine.describe import describe
+from rest_compat.engine.streams import send_stream
 from rest_compat.engine.system import System
 
 STATIC = Path(__file__).parent / "static"
@@ -31,7 +32,7 @@ EXPOSED = ["ETag", "X-Request-Id", "Retry-After", "Idempotency-Replayed", "Locat
 
 log = get_logger(__name__)
 
-Page = Callable[[Request], Awaitable[Response]]
+Page = Callable[[Request], Awaitable[ASGIApp]]
 
 
 def create_app(settings: Settings, database_url: str, valkey_url: str | None) -> "Application":
@@ -95,7 +96,7 @@ class Application:
         self.platform = platform
         self.rest = RestAdapter(SYSTEMS, platform.sdl, backend, self._settings.public_url)
         self._graphql = GraphQLEndpoint(
-            platform.runner, str(STATIC / "graphiql" / "index.html"), self._stored, self._closing
+            platform.runner, self._page("graphiql/index.html"), self._stored, send_stream, self._closing
         )
         self._sockets = WebSocketEndpoint(platform.runner, self._settings.cors_origins, _request_id)
         self._files = StaticFiles(directory=STATIC)

@@ -60,6 +60,7 @@ class Ctx:
         self.events: list[Event] = []
         self.changed_apps: set[str] = set()  # apps this operation itself installed or took away
         self.refusal_work: list[Callable[[Ctx], Awaitable[None]]] = []
+        self._needed: dict[str, None] = {}  # in the order they were asked for
         self._unit = unit
         self._turn = asyncio.Lock()
 
@@ -78,8 +79,14 @@ class Ctx:
     def need(self, key: str) -> None:
         """Raises Unauthenticated without a user, Denied without the permission `key`."""
         self.user()
+        self._needed[key] = None
         if not self.may(key):
             raise permission_denied(key)
+
+    def need_again(self) -> None:
+        """Raises what `need` would today, for an operation that goes on while rights may change."""
+        for key in list(self._needed):
+            self.need(key)
 
     # What happened.
 

@@ -1,11 +1,10 @@
 """Records as they change."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
-from domain.access.permissions import Verb, record_key
+from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.events import Changes, RecordChange, Watch
+from domain.kernel.events import Changes, Watch
 from domain.kernel.unit import Statement
 from domain.records.query import ALWAYS
 from domain.records.service import READERS, Dialect, opened
@@ -21,22 +20,9 @@ async def watch(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect
     return Watch(ctx.tenant_id, app_id, entity, relation(at.schema, at.entity), matches)
 
 
-async def changes(
-    ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect, after: str | None
-) -> AsyncGenerator[RecordChange, None]:
+async def changes(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect, after: str | None) -> Changes:
     """The changes of the records that `where` holds for (before or after the change), from `after` or now on.
 
-    Raises Denied, Missing, Invalid on `where` or `after`; Gone for a cursor the log no longer reaches. The iterator
-    raises Denied when the right to read is taken away meanwhile.
+    Raises Denied, Missing, Invalid on `where` or `after`; Gone for a cursor the log no longer reaches.
     """
-    source = await ctx.ports.feed.subscribe(await watch(ctx, app_id, entity, where, dialect), after)
-    return _while_allowed(ctx, record_key(app_id, entity, Verb.READ), source)
-
-
-async def _while_allowed(ctx: Ctx, key: str, source: Changes) -> AsyncGenerator[RecordChange, None]:
-    try:
-        async for change in source:
-            ctx.need(key)
-            yield change
-    finally:
-        await source.aclose()
+    return await ctx.ports.feed.subscribe(await watch(ctx, app_id, entity, where, dialect), after)
