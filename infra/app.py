@@ -28,6 +28,12 @@ from rest_compat.engine.streams import send_stream
 from rest_compat.engine.system import System
 
 STATIC = Path(__file__).parent / "static"
+# The pages use our own files only. CodeMirror and Swagger UI show their icons as data.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+CATALOG = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
 EXPOSED = ["ETag", "X-Request-Id", "Retry-After", "Idempotency-Replayed", "Location", "Content-Disposition"]
 
 log = get_logger(__name__)
@@ -99,9 +105,10 @@ class Application:
             platform.runner, self._page("graphiql/index.html"), self._stored, send_stream, self._closing
         )
         self._sockets = WebSocketEndpoint(platform.runner, self._settings.cors_origins, _request_id)
-        self._files = StaticFiles(directory=STATIC)
+        self._files = _Assets(directory=STATIC)
         self._pages: dict[str, Page] = {
             "/graphql": self._graphql,
+            "/.well-known/api-catalog": _catalog,
             "/openapi.json": self._openapi,
             "/docs": self._page("docs.html"),
             "/": self._page("index.html"),
@@ -164,13 +171,36 @@ class Application:
         async def page(request: Request) -> Response:
             if request.method not in ("GET", "HEAD"):
                 return JSONResponse({"error": "method not allowed"}, 405, {"allow": "GET, HEAD"})
-            return FileResponse(STATIC / name, headers={"cache-control": "no-cache"})
+            headers = {"cache-control": "no-cache", "content-security-policy": PAGE_POLICY}
+            return FileResponse(STATIC / name, headers=headers)
 
         return page
 
     async def _metrics(self, request: Request) -> Response:
         self.platform.observer.listeners.set(self.platform.feed.listeners)
         return Response(self.platform.observer.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class _Assets(StaticFiles):
+    """What the pages are made of. Browsers ask each time whether it changed, so that its parts fit one another."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+async def _catalog(request: Request) -> Response:
+    """Where the descriptions and pages are (RFC 9727), as a link set (RFC 9264)."""
+    described = [("/openapi.json", "All systems")]
+    described += [(f"/openapi/{system.name}.json", system.title) for system in SYSTEMS]
+    links = {
+        "anchor": "/",
+        "service-desc": [{"href": path, "title": title, "type": "application/json"} for path, title in described],
+        "service-doc": [{"href": path, "type": "text/html"} for path in ("/docs", "/graphql")],
+        "status": [{"href": "/health", "type": "application/json"}],
+    }
+    return Response(orjson.dumps({"linkset": [links]}), media_type=CATALOG)
 
 
 def _request_id() -> str:
