@@ -117,10 +117,12 @@ class _Describer:
         tags = list(document.rest.get("tags", [document.area.replace("_", " ").capitalize()]))
         self.tags |= set(tags)
         described: Json = {"operationId": operation_id(route, merged=self.merged), "tags": tags}
-        text = document.node.description.value if document.node.description else ""
+        text = document.node.description.value.strip() if document.node.description else ""
         if text:
-            described["summary"] = text.strip().splitlines()[0]
-            described["description"] = text.strip()
+            line = " ".join(text.split())
+            described["summary"] = re.split(r"(?<=\.)\s", line, maxsplit=1)[0]
+            if described["summary"] != line:
+                described["description"] = text
         if document.rest.get("deprecated"):
             described["deprecated"] = True
         parameters = [self.parameter(route, slot) for slot in compiled.binding.slots if slot.place not in IN_BODY]
