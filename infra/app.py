@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -166,13 +167,11 @@ class Application:
         described = describe(routes, systems, merged=system is None, base_url=self._settings.public_url)
         return orjson.dumps(described)
 
-    @staticmethod
-    def _page(name: str) -> Page:
+    def _page(self, name: str) -> Page:
         async def page(request: Request) -> Response:
-            if request.method not in ("GET", "HEAD"):
-                return JSONResponse({"error": "method not allowed"}, 405, {"allow": "GET, HEAD"})
-            headers = {"cache-control": "no-cache", "content-security-policy": PAGE_POLICY}
-            return FileResponse(STATIC / name, headers=headers)
+            response = await self._files.get_response(name, request.scope)
+            response.headers["content-security-policy"] = PAGE_POLICY
+            return response
 
         return page
 
@@ -182,10 +181,16 @@ class Application:
 
 
 class _Assets(StaticFiles):
-    """What the pages are made of. Browsers ask each time whether it changed, so that its parts fit one another."""
+    """The pages and what they are made of. Browsers ask each time whether it changed, so that the parts fit."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        try:
+            response = await super().get_response(path, scope)
+        except HTTPException as refused:
+            if refused.status_code == 405:
+                body = {"error": "method not allowed", "code": "method_not_allowed"}
+                return JSONResponse(body, 405, {"allow": "GET, HEAD"})
+            return _not_found(scope["path"])
         response.headers["cache-control"] = "no-cache"
         return response
 
