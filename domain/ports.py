@@ -7,6 +7,7 @@ from domain.identity.ports import Passwords, Tokens
 from domain.kernel.events import Feed
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
+from domain.workers.ports import AppWorkers
 
 if TYPE_CHECKING:
     from domain.apps.catalog import Catalog
@@ -22,4 +23,5 @@ class Ports:
     feed: Feed
     machine: Machine
     catalog: "Catalog"
+    workers: AppWorkers
     password_login: bool = True

@@ -1,5 +1,6 @@
 """What a worker keeps tidy: rows that have served their time."""
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,5 +33,5 @@ async def tidy(context: dict[str, Any]) -> None:
 
 def _none() -> Ports:
     """Chores ask nothing of the outside."""
-    nothing: Any = None
-    return Ports(nothing, nothing, nothing, nothing, nothing, Catalog())
+    nothing: dict[str, Any] = {field.name: None for field in fields(Ports)}
+    return Ports(**{**nothing, "catalog": Catalog()})

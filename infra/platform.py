@@ -23,6 +23,7 @@ from infra.outbox import OutboxFeed
 from infra.postgres.database import Database
 from infra.seal import HmacSeal
 from infra.settings import Settings
+from infra.workers.absent import NoWorkers
 
 
 class Platform:
@@ -43,6 +44,7 @@ class Platform:
             feed=self.feed,
             machine=LocalMachine(settings.data_dir),
             catalog=Catalog(),
+            workers=NoWorkers(),
             password_login=settings.password_login,
         )
         strawberry_schema = graph_schema.build_schema()

@@ -1,0 +1,1 @@
+"""Running deployed code: the host and its sandbox, the connection of servers to it, archives and their unpacking."""
