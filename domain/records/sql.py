@@ -12,6 +12,9 @@ from domain.records.plan import column_type
 from domain.records.query import All, AnyOf, Condition, Not, Op, Order, Test
 
 ROW = "t"  # the alias of the row that conditions speak of
+# Columns of our own beside the fields' have names that no field can have.
+COUNTED = '"counted rows"'
+NUMBERED = '"row number"'
 
 _INFIX = {
     Op.EQ: "=",
@@ -46,7 +49,7 @@ def relation(schema: AppSchema, entity: ObjectType) -> str:
 def document(entity: ObjectType) -> str:
     """The row as JSON text, its keys in declared order."""
     columns = ", ".join(f"{ROW}.{quoted(name)}" for name in entity.columns)
-    return f"(SELECT row_to_json(d) FROM (SELECT {columns}) d)::text"
+    return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
 
 
 def condition(schema: AppSchema, tested: Condition, params: Params) -> str:
@@ -121,7 +124,7 @@ class Select:
         where = condition(self.schema, self.where, params)
         if self.after is not None:
             where += f" AND {after_key(self.schema, self.order, self.after, params)}"
-        counted = ["count(*) OVER () AS total"] if self.window_total else []
+        counted = [f"count(*) OVER () AS {COUNTED}"] if self.window_total else []
         # The page is found first and built into JSON after: a row that isn't shown costs no text.
         keys = [f"{ROW}.{quoted(name)}" for name in self.entity.columns]
         sql = f"SELECT {', '.join([*keys, *counted])} FROM {relation(self.schema, self.entity)} {ROW} WHERE {where}"
@@ -136,7 +139,7 @@ class Select:
         """One row: `rows`, a JSON array as text; `returned`, their number; and `total` if it was asked for."""
         params = Params()
         inner = self._inner(
-            params, [f"{document(self.entity)} AS doc", *([f"{ROW}.total"] if self.window_total else [])]
+            params, [f"{document(self.entity)} AS doc", *([f"{ROW}.{COUNTED} AS total"] if self.window_total else [])]
         )
         total = ", coalesce(max(p.total), 0) AS total" if self.window_total else ""
         sql = f"SELECT '[' || coalesce(string_agg(p.doc, ','), '') || ']' AS rows, count(*) AS returned{total}"
@@ -185,7 +188,8 @@ def _author(author: Author, params: Params) -> str:
 
 def _recordset(schema: AppSchema, fields: Sequence[DeclaredField], rows: str, params: Params) -> str:
     typed = ", ".join(f"{quoted(f.name)} {column_type(schema, f)}" for f in fields)
-    return f"ROWS FROM (jsonb_to_recordset({params.add(rows, 'jsonb')}) AS ({typed})) WITH ORDINALITY AS v"
+    names = ", ".join([*(quoted(f.name) for f in fields), NUMBERED])
+    return f"ROWS FROM (jsonb_to_recordset({params.add(rows, 'jsonb')}) AS ({typed})) WITH ORDINALITY AS v ({names})"
 
 
 def insert(
@@ -199,7 +203,7 @@ def insert(
     values = ", ".join(f"v.{quoted(f.name)}" for f in fields)
     sql = (
         f"WITH {who} INSERT INTO {relation(schema, entity)} AS {ROW} ({names}) "
-        f"SELECT {values} FROM author, {source} ORDER BY v.ordinality RETURNING {document(entity)} AS doc"
+        f"SELECT {values} FROM author, {source} ORDER BY v.{NUMBERED} RETURNING {document(entity)} AS doc"
     )
     return Statement(sql, tuple(params.values))
 

@@ -27,6 +27,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 # What the tables of records call after each statement: an audit row and an outbox row for each record. Who acts is
 # told by the writing statement itself, in settings that end with its transaction; a change by hand has none.
+# (`n.*` is the row even where a field is named n.)
 RECORD_TRIGGER = """
 CREATE FUNCTION stoa.record_{verb}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -50,15 +51,15 @@ END $$
 RECORD_TRIGGERS = (
     {
         "verb": "inserted", "operation": "INSERT", "id": "n.id::text",
-        "old": "NULL", "new": "to_jsonb(n)", "rows": "new_rows n",
+        "old": "NULL", "new": "to_jsonb(n.*)", "rows": "new_rows n",
     },
     {
         "verb": "updated", "operation": "UPDATE", "id": "n.id::text",
-        "old": "to_jsonb(o)", "new": "to_jsonb(n)", "rows": "new_rows n JOIN old_rows o ON o.id = n.id",
+        "old": "to_jsonb(o.*)", "new": "to_jsonb(n.*)", "rows": "new_rows n JOIN old_rows o ON o.id = n.id",
     },
     {
         "verb": "deleted", "operation": "DELETE", "id": "o.id::text",
-        "old": "to_jsonb(o)", "new": "NULL", "rows": "old_rows o",
+        "old": "to_jsonb(o.*)", "new": "NULL", "rows": "old_rows o",
     },
 )  # fmt: skip
 
