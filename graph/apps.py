@@ -29,10 +29,7 @@ class App:
     kind: str = strawberry.field(description="app, integration or agent")
     created_at: datetime
     updated_at: datetime
-
-    @strawberry.field(description="The names of its object types.")
-    def entities(self: AppRow) -> list[str]:
-        return [entity["entityName"] for entity in self.manifest["dataContract"]]
+    entities: list[str] = strawberry.field(description="The names of its object types.")
 
     @strawberry.field(description="Always `installed`: an app is there whole, or not at all.")
     def status(self) -> str:

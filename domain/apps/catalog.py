@@ -1,23 +1,29 @@
 """The declared object types of every app in use, parsed once and kept while they hold."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from domain.apps.manifest import parse_manifest
 from domain.apps.model import App
 from domain.kernel.ctx import Ctx
 from domain.kernel.unit import Statement
-from domain.records.declared import AppSchema
+from domain.records.declared import AppSchema, ObjectType
 
 TRUSTED_S = 1.0  # how long a parsed app is used before its revision is looked up again
 APPS_MAX = 2000
 
 
+Stamp = tuple[datetime, int]  # when an app was first installed, and its revision: an app can go and come back
+
+
 @dataclass(slots=True)
 class _Entry:
     schema: AppSchema
-    trusted_until: float
+    stamp: Stamp
+    trusted_until: float = 0.0
 
 
 class Catalog:
@@ -25,49 +31,53 @@ class Catalog:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[UUID, str], _Entry] = {}
+        self._changes = 0  # how often something was to be forgotten
 
     async def find(self, ctx: Ctx, app_id: str) -> AppSchema | None:
         """The schema of an installed app, or None."""
-        key = (ctx.tenant_id, app_id)
         if app_id in ctx.changed_apps:
-            return await _load(ctx, app_id)
+            loaded = await _load(ctx, app_id)
+            return None if loaded is None else loaded.schema
+        key = (ctx.tenant_id, app_id)
         entry = self._entries.get(key)
-        if entry is not None and entry.trusted_until > time.monotonic():
-            return entry.schema
-        if entry is None or await _revision(ctx, app_id) != entry.schema.revision:
-            schema = await _load(ctx, app_id)
-            if schema is None:
-                self._entries.pop(key, None)
-                return None
-            entry = self._keep(key, schema)
-        entry.trusted_until = time.monotonic() + TRUSTED_S
-        return entry.schema
+        if entry is None or entry.trusted_until <= time.monotonic():
+            entry = await self._looked_up(ctx, key, entry)
+        return None if entry is None else entry.schema
 
-    def _keep(self, key: tuple[UUID, str], schema: AppSchema) -> _Entry:
-        while len(self._entries) >= APPS_MAX:
-            self._entries.pop(next(iter(self._entries)))
-        entry = self._entries[key] = _Entry(schema, 0.0)
+    async def _looked_up(self, ctx: Ctx, key: tuple[UUID, str], entry: _Entry | None) -> _Entry | None:
+        """The app as it is now. What may have changed while we looked is not trusted beyond this once."""
+        changes = self._changes
+        if entry is None or await _stamp(ctx, key[1]) != entry.stamp:
+            entry = await _load(ctx, key[1])
+        self._entries.pop(key, None)
+        if entry is not None:
+            entry.trusted_until = time.monotonic() + (TRUSTED_S if changes == self._changes else 0)
+            self._entries[key] = entry
+            while len(self._entries) > APPS_MAX:
+                self._entries.pop(next(iter(self._entries)))
         return entry
 
     def forget(self, tenant_id: UUID, app_id: str) -> None:
         """Look the app up again at its next use."""
+        self._changes += 1
         self._entries.pop((tenant_id, app_id), None)
 
 
-async def _revision(ctx: Ctx, app_id: str) -> int | None:
-    sql = "SELECT revision FROM stoa.apps WHERE tenant_id = $1 AND id = $2"
+async def _stamp(ctx: Ctx, app_id: str) -> Stamp | None:
+    sql = "SELECT created_at, revision FROM stoa.apps WHERE tenant_id = $1 AND id = $2"
     rows = await ctx.fetch(Statement(sql, (ctx.tenant_id, app_id)))
-    return rows[0]["revision"] if rows else None
+    return (rows[0]["created_at"], rows[0]["revision"]) if rows else None
 
 
-async def _load(ctx: Ctx, app_id: str) -> AppSchema | None:
+async def _load(ctx: Ctx, app_id: str) -> _Entry | None:
     app = await ctx.first(ctx.visible(App).where(App.id == app_id).execution_options(populate_existing=True))
-    return None if app is None else schema_of(app)
+    if app is None:
+        return None
+    return _Entry(schema_of(app, parse_manifest(app.manifest).types), (app.created_at, app.revision))
 
 
-def schema_of(app: App) -> AppSchema:
-    """The object types an installed app declares."""
-    types = parse_manifest(app.manifest).types
+def schema_of(app: App, types: Sequence[ObjectType]) -> AppSchema:
+    """An app with these object types."""
     return AppSchema(
         tenant_id=app.tenant_id,
         app_id=app.id,

@@ -1,10 +1,12 @@
 """SQL expressions a declaration may carry, in checks and indexes: a small, harmless part of SQL.
 
 A declaration comes from whoever may install apps, not from whoever owns the database, so an expression may read
-the row and compute, and nothing else: no statement may hide in it, no function outside the list.
+the row and compute, and nothing else. Every word in it must be one we know: a column of the entity, a function of
+the list, a keyword, a type. Columns are quoted on the way, so that none of them is ever taken for a keyword.
 """
 
 import re
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 from domain.kernel.errors import Invalid
@@ -15,54 +17,65 @@ FUNCTIONS = frozenset(
     "abs array_length btrim cardinality ceil ceiling char_length coalesce date_part date_trunc div extract floor"
     " greatest initcap jsonb_array_length jsonb_typeof least left length lower ltrim md5 mod now nullif num_nonnulls"
     " num_nulls octet_length position power regexp_like replace reverse right round rtrim sign split_part sqrt"
-    " starts_with strpos substring to_tsvector trim trunc upper"
-    # words that are followed by a parenthesis without being functions
-    " and any all array as between case cast else from if ilike in interval is like not or similar then when"
-    " varchar char numeric decimal timestamp time".split()
+    " starts_with strpos substring to_tsvector trim trunc upper".split()
 )
-WORDS_REFUSED = frozenset(
-    ["select", "with", "table", "values", "insert", "update", "delete", "create", "drop", "alter", "grant"]
+KEYWORDS = frozenset(
+    "all and any array as at between both case cast distinct else end escape false for from ilike in is isnull"
+    " leading like not notnull null or similar symmetric then to trailing true unknown when with without zone"
+    # moments, and the parts of one that `extract` knows
+    " current_date current_time current_timestamp century day decade dow doy epoch hour isodow isoyear microseconds"
+    " millennium milliseconds minute month quarter second timezone week year"
+    # types
+    " bigint bool boolean char character date decimal double float float4 float8 int int2 int4 int8 integer interval"
+    " json jsonb numeric precision real smallint text time timestamp timestamptz uuid varchar varying".split()
 )
 
 _TOKEN = re.compile(
-    r"""(?P<space>\s+)
+    r"""(?P<space>[ \t\r\n]+)
+      | (?P<comment>--|/\*)
       | (?P<text>'(?:[^']|'')*')
       | (?P<quoted>"[a-z][a-z0-9_]*")
-      | (?P<number>\d+(?:\.\d+)?)
-      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<sign>::|<=|>=|<>|!=|\|\||->>|->|@>|<@|\?|~\*|!~\*|!~|~|[-+*/%=<>(),.\[\]])""",
+      | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)
+      # a word right before a quote would change what the quoted text means: E'..', U&'..'
+      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_'"])
+      | (?P<sign>::|<=|>=|<>|!=|\|\||->>|->|@>|<@|\?|~\*|!~\*|!~|~|[-+*/%=<>(),\[\]])""",
     re.VERBOSE,
 )
 
 
-def check_expression(text: str, path: str) -> str:
-    """`text`, if it is an expression we let into a declaration. Raises Invalid."""
+def checked_expression(text: str, columns: Collection[str], path: str) -> str:
+    """`text` as SQL that may be put into a declaration's DDL, in parentheses. Raises Invalid."""
     if len(text) > EXPRESSION_CHARS_MAX:
         raise Invalid(path, f"{path} must be at most {EXPRESSION_CHARS_MAX} characters")
-    tokens = list(_tokens(text, path))
-    depth = 0
-    for (kind, token), (_, following) in zip(tokens, [*tokens[1:], ("end", "")], strict=True):
+    tokens = [*_tokens(text, path), ("end", "")]
+    known, depth = [], 0
+    for (kind, token), (_, following) in pairwise(tokens):
+        known.append(_word(token, following, columns, path) if kind in ("word", "quoted") else token)
         depth += {"(": 1, ")": -1}.get(token, 0)
-        word = token.lower()
-        if kind == "word" and (word in WORDS_REFUSED or (following == "(" and word not in FUNCTIONS)):
-            raise Invalid(path, f"{path} must not use '{token}'")
-        if depth < 0 or (kind == "quoted" and following == "("):
+        if depth < 0:
             break
-    if depth != 0 or not tokens:
+    if depth != 0 or not known:
         raise Invalid(path, f"{path} is not an expression")
-    return text
+    return " ".join(known)
 
 
-def _tokens(text: str, path: str) -> "list[tuple[str, str]]":
-    found, position = [], 0
+def _word(token: str, following: str, columns: Collection[str], path: str) -> str:
+    """A function or keyword as it is, a column in quotes. Raises Invalid for any other word."""
+    name = token.lower().strip('"')
+    keyword = token == token.strip('"') and (name in KEYWORDS or (following == "(" and name in FUNCTIONS))
+    if keyword:
+        return token
+    if name not in columns or following == "(":
+        raise Invalid(path, f"{path} must not use '{token[:80]}'")
+    return f'"{name}"'
+
+
+def _tokens(text: str, path: str) -> Iterator[tuple[str, str]]:
+    position = 0
     while position < len(text):
         match = _TOKEN.match(text, position)
-        if match is None or match.group() == "--":
+        if match is None or match.lastgroup == "comment":
             raise Invalid(path, f"{path} has something unexpected at character {position + 1}")
         if match.lastgroup != "space":
-            found.append((match.lastgroup or "", match.group()))
+            yield match.lastgroup or "", match.group()
         position = match.end()
-    for (_, one), (_, two) in pairwise(found):
-        if (one, two) in (("-", "-"), ("/", "*")):
-            raise Invalid(path, f"{path} must not hold comments")
-    return found

@@ -4,15 +4,16 @@ Source: the manifest reference of RootCX. Field keys are taken in both spellings
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from domain.access.permissions import is_key
-from domain.apps.expressions import check_expression
+from domain.apps.expressions import checked_expression
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
 from domain.records.declared import (
+    SYSTEM_FIELDS,
     USERS,
     Check,
     Field,
@@ -23,7 +24,7 @@ from domain.records.declared import (
     ObjectType,
     OnDelete,
 )
-from domain.records.types import LINK, JsonType, ListType, NotOfType, field_type
+from domain.records.types import LINK, UUID_TYPE, FieldType, JsonType, NotOfType, field_type, link_to
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_CHARS_MAX = 63  # PostgreSQL cuts longer identifiers, and two names must not become one
@@ -33,12 +34,13 @@ OPTIONS_MAX = 1000
 KINDS = ("app", "integration", "agent")
 OPERATIONS = ("INSERT", "UPDATE", "DELETE")
 OVERLAP_POLICIES = ("skip", "queue")
-SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+PG_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 INDEX_METHODS = ("btree", "hash", "gist", "gin", "spgist", "brin")
 
+_STORAGE = re.compile(r"[a-z0-9.]+")
 _CRON_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CRON_FIELDS = re.compile(r"[0-9*/,\-$]+( [0-9*/,\-$]+){4}")
-_CRON_SECONDS = re.compile(r"([1-9]|[1-5]\d) seconds")
+_CRON_SECONDS = re.compile(r"([1-9]|[1-5][0-9]) seconds")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ def parse_manifest(source: Any) -> Manifest:
     root = Node(source, "")
     app_id = identifier(root, "appId")
     types = tuple(_entities(root))
-    _check_links(types)
     kind = root.text("type", default="app")
     if kind not in KINDS:
         raise Invalid("type", f"type must be one of {', '.join(KINDS)}")
@@ -72,12 +73,12 @@ def parse_manifest(source: Any) -> Manifest:
         "version": root.text("version", default="0.0.1"),
         "description": root.text("description", default=""),
         "type": kind,
-        "dataContract": list(_kept_entities(root)),
+        "dataContract": [_kept_entity(node) for node in root.objects("dataContract")],
         "permissions": {"permissions": [_permission(node) for node in _permissions(root)]},
         "actions": actions,
         "webhooks": [_webhook(path, value) for path, value in root.values("webhooks")],
         "crons": [_cron(node) for node in root.objects("crons")],
-        **{key: root.raw(key) for key in ("configSchema", "userAuth") if root.object(key)},
+        **{key: root.json(key) for key in ("configSchema", "userAuth") if root.object(key)},
         **{key: root.text(key) for key in ("instructions", "icon") if root.has(key)},
         **_trigger(root),
         **_public(root),
@@ -110,84 +111,110 @@ def identifier(node: Node, *keys: str) -> str:
 
 # Entities.
 
+Ids = Mapping[str, FieldType]  # what a link may lead to: the type of the ids there
+
 
 def _entities(root: Node) -> Iterator[ObjectType]:
-    seen: set[str] = set()
-    for count, node in enumerate(root.objects("dataContract")):
-        if count >= ENTITIES_MAX:
-            raise Invalid("dataContract", f"dataContract must have at most {ENTITIES_MAX} entities")
-        entity = _entity(node)
-        if entity.name in seen:
-            raise Invalid(node.path("entityName"), f"entity '{entity.name}' is declared twice")
-        seen.add(entity.name)
-        yield entity
+    nodes = list(root.objects("dataContract"))
+    if len(nodes) > ENTITIES_MAX:
+        raise Invalid("dataContract", f"dataContract must have at most {ENTITIES_MAX} entities")
+    ids: dict[str, FieldType] = {USERS: UUID_TYPE}
+    for node in nodes:
+        name = identifier(node, "entityName")
+        if name in ids:
+            raise Invalid(node.path("entityName"), f"{node.path('entityName')} '{name}' is declared twice")
+        ids[name] = _id_type(node)
+    return (_entity(node, ids) for node in nodes)
 
 
-def _entity(node: Node) -> ObjectType:
+def _id_type(entity: Node) -> FieldType:
+    own = next((node for node in entity.objects("fields") if node.raw("name") == "id"), None)
+    return UUID_TYPE if own is None else field_type(own.text("type"))
+
+
+def _entity(node: Node, ids: Ids) -> ObjectType:
     name = identifier(node, "entityName")
-    fields = tuple(_fields(node))
+    fields = tuple(_fields(node, ids))
+    columns = {*SYSTEM_FIELDS, *(field.name for field in fields)}
     return ObjectType(
         name=name,
         fields=fields,
         identity=_identity(node, fields),
-        indexes=tuple(_indexes(node, name, {"id", "created_at", "updated_at"} | {f.name for f in fields})),
-        checks=tuple(_checks(node, name)),
+        indexes=tuple(_indexes(node, name, columns)),
+        checks=tuple(_checks(node, name, columns)),
         description=node.text("description", default=""),
     )
 
 
-def _fields(entity: Node) -> Iterator[Field]:
+def _fields(entity: Node, ids: Ids) -> Iterator[Field]:
     seen: set[str] = set()
     for count, node in enumerate(entity.objects("fields", required=True)):
         if count >= FIELDS_MAX:
             raise Invalid(entity.path("fields"), f"an entity must have at most {FIELDS_MAX} fields")
         name = identifier(node, "name")
         if name in seen:
-            raise Invalid(node.path("name"), f"field '{name}' is declared twice")
-        if name in SYSTEM_COLUMNS:
-            raise Invalid(node.path("name"), f"field name '{name}' is taken by PostgreSQL")
+            raise Invalid(node.path("name"), f"{node.path('name')} '{name}' is declared twice")
+        if name in PG_COLUMNS:
+            raise Invalid(node.path("name"), f"{node.path('name')} '{name}' is a word of PostgreSQL's own")
         seen.add(name)
+        field = _field(node, name, ids)
         if name not in ("created_at", "updated_at"):  # the system's own, whatever is declared
-            yield _field(node, name)
+            yield field
 
 
-def _field(node: Node, name: str) -> Field:
+def _field(node: Node, name: str, ids: Ids) -> Field:
     type = field_type(node.text("type"))
+    link = _link(node, ids) if type is LINK else None
+    if link is not None:
+        type = link_to(ids[link.target])
     required = node.flag("required")
     key = node.flag("is_primary_key", "isPrimaryKey") and name != "id"
-    options = node.texts("enum_values", "enumValues", default=None)
-    if options is not None and (not options or len(set(options)) < len(options) or len(options) > OPTIONS_MAX):
-        path = node.path("enum_values")
-        raise Invalid(path, f"{path} must be 1 to {OPTIONS_MAX} different values")
+    options = _options(node, type)
     return Field(
         name=name,
         type=type,
         required=required or key,
         default=_default(node, type, options),
-        options=tuple(options) if options else None,
-        link=_link(node, required) if type is LINK else None,
+        options=options,
+        link=link,
         unique=key,
         description=node.text("description", default=""),
     )
 
 
-def _default(node: Node, type: Any, options: list[str] | None) -> Any:
+def _options(node: Node, type: FieldType) -> tuple[str, ...] | None:
+    options = node.texts("enum_values", "enumValues", default=None)
+    if options is None:
+        return None
+    path = node.path("enum_values")
+    different = {_of_type(type.element, option, path) for option in options}
+    if not 1 <= len(options) <= OPTIONS_MAX or len(different) < len(options):
+        raise Invalid(path, f"{path} must be 1 to {OPTIONS_MAX} different values")
+    return tuple(options)
+
+
+def _of_type(type: FieldType, value: Any, path: str) -> Any:
+    """`value` as it is compared. Raises Invalid."""
+    try:
+        return type.operand(value)
+    except NotOfType as wrong:
+        raise Invalid(path, f"{path} {wrong}") from wrong
+
+
+def _default(node: Node, type: FieldType, options: tuple[str, ...] | None) -> Any:
     value = node.raw("default_value", "defaultValue")
     if value is None or node.flag("is_primary_key", "isPrimaryKey"):
         return None
     if isinstance(value, dict | list) and not isinstance(type, JsonType):
         return None  # objects and lists are defaults of json columns only
     path = node.path("default_value")
-    try:
-        value = type.stored(value)
-    except NotOfType as wrong:
-        raise Invalid(path, f"{path} {wrong}") from wrong
-    if options and value not in options and not isinstance(type, ListType):
+    compared = _of_type(type, value, path)
+    if options is not None and compared not in {type.operand(option) for option in options}:
         raise Invalid(path, f"{path} must be one of the declared values")
-    return value
+    return type.stored(value)
 
 
-def _link(node: Node, required: bool) -> Link | None:
+def _link(node: Node, ids: Ids) -> Link | None:
     references = node.object("references")
     rule = node.text("on_delete", "onDelete", default=None)
     if rule is not None and rule not in set(OnDelete):
@@ -195,25 +222,12 @@ def _link(node: Node, required: bool) -> Link | None:
         raise Invalid(path, f"{path} must be one of {', '.join(OnDelete)}")
     if references is None:
         return None
-    references.text("field")
-    fallback = OnDelete.RESTRICT if required else OnDelete.SET_NULL
-    on_delete = OnDelete(rule) if rule else fallback
-    if on_delete is OnDelete.SET_NULL and required:
-        path = node.path("on_delete")
-        raise Invalid(path, f"{path} set_null contradicts required")
-    return Link(references.text("entity"), on_delete)
-
-
-def _check_links(types: tuple[ObjectType, ...]) -> None:
-    names = {type.name for type in types}
-    for entity, type in enumerate(types):
-        for position, declared in enumerate(type.fields):
-            link = declared.link
-            if link is None or link.target in names or link.target == USERS:
-                continue
-            path = f"dataContract.{entity}.fields.{position}.references.entity"
-            reason = "must be an entity of this manifest, or core:users"
-            raise Invalid(path, f"{path} '{link.target[:80]}' {reason}")
+    target, _ = references.text("entity"), references.text("field")
+    if target not in ids:
+        path = references.path("entity")
+        raise Invalid(path, f"{path} '{target[:80]}' must be an entity of this manifest, or {USERS}")
+    fallback = OnDelete.RESTRICT if node.flag("required") else OnDelete.SET_NULL
+    return Link(target, OnDelete(rule) if rule else fallback)
 
 
 def _identity(node: Node, fields: tuple[Field, ...]) -> Identity | None:
@@ -226,7 +240,7 @@ def _identity(node: Node, fields: tuple[Field, ...]) -> Identity | None:
     return Identity(kind, key)
 
 
-def _indexes(entity: Node, name: str, columns: set[str]) -> Iterator[Index]:
+def _indexes(entity: Node, name: str, columns: Collection[str]) -> Iterator[Index]:
     seen: set[str] = set()
     for position, node in enumerate(entity.objects("indexes")):
         parts = tuple(_index_part(path, value, columns) for path, value in node.values("columns", required=True))
@@ -234,7 +248,7 @@ def _indexes(entity: Node, name: str, columns: set[str]) -> Iterator[Index]:
             raise Invalid(node.path("columns"), f"{node.path('columns')} must not be empty")
         label = identifier(node, "name") if node.has("name") else f"idx_{name}_{position}"
         if label in seen:
-            raise Invalid(node.path("name"), f"index '{label}' is declared twice")
+            raise Invalid(node.path("name"), f"{node.path('name')} '{label}' is declared twice")
         seen.add(label)
         method = node.text("using", default="btree")
         if method not in INDEX_METHODS:
@@ -245,12 +259,12 @@ def _indexes(entity: Node, name: str, columns: set[str]) -> Iterator[Index]:
             parts=parts,
             unique=node.flag("unique"),
             method=method,
-            where=check_expression(where, node.path("where")) if where else None,
-            options=tuple(sorted(_options(node))),
+            where=checked_expression(where, columns, node.path("where")) if where else None,
+            options=tuple(sorted(_storage(node))),
         )
 
 
-def _index_part(path: str, value: Any, columns: set[str]) -> IndexPart:
+def _index_part(path: str, value: Any, columns: Collection[str]) -> IndexPart:
     part = Node({"column": value} if isinstance(value, str) else value, path)
     column = part.text("column", default=None)
     expression = part.text("expr", default=None)
@@ -266,57 +280,80 @@ def _index_part(path: str, value: Any, columns: set[str]) -> IndexPart:
     operators = identifier(part, "ops") if part.has("ops") else None
     return IndexPart(
         column=column,
-        expression=check_expression(expression, part.path("expr")) if expression else None,
+        expression=None if expression is None else checked_expression(expression, columns, part.path("expr")),
         descending=sort == "desc",
         nulls_first=None if nulls is None else nulls == "first",
         operator_class=operators,
     )
 
 
-def _options(node: Node) -> Iterator[tuple[str, str]]:
-    options = node.object("with")
-    for key in node.raw("with") if options else ():
-        if not options or not NAME.fullmatch(key) or not re.fullmatch(r"[a-z0-9.]+", options.text(key)):
-            raise Invalid(node.path("with"), f"{node.path('with')} must map option names to plain values")
-        yield key, options.text(key)
+def _storage(node: Node) -> Iterator[tuple[str, str]]:
+    """An index's storage parameters."""
+    path = node.path("with")
+    for key, value in (node.raw("with") if node.object("with") else {}).items():
+        if not NAME.fullmatch(key) or not isinstance(value, str) or not _STORAGE.fullmatch(value):
+            raise Invalid(path, f"{path} must map option names to plain values")
+        yield key, value
 
 
-def _checks(entity: Node, name: str) -> Iterator[Check]:
+def _checks(entity: Node, name: str, columns: Collection[str]) -> Iterator[Check]:
     seen: set[str] = set()
     for position, node in enumerate(entity.objects("checks")):
         label = identifier(node, "name") if node.has("name") else f"chk_{name}_{position}"
         if label in seen:
-            raise Invalid(node.path("name"), f"check '{label}' is declared twice")
+            raise Invalid(node.path("name"), f"{node.path('name')} '{label}' is declared twice")
         seen.add(label)
-        yield Check(label, check_expression(node.text("expr"), node.path("expr")))
+        yield Check(label, checked_expression(node.text("expr"), columns, node.path("expr")))
 
 
-def _kept_entities(root: Node) -> Iterator[dict[str, Any]]:
-    """The entities as declared, without unknown keys, in one spelling."""
-    for node in root.objects("dataContract"):
-        yield {
-            "entityName": node.text("entityName"),
-            "fields": [_kept_field(field) for field in node.objects("fields")],
-            **{
-                key: node.raw(key)
-                for key in ("identityKind", "identityKey", "indexes", "checks", "description")
-                if node.has(key)
-            },
-        }
+# What is kept of them: what was read, in one spelling.
+
+Spellings = Mapping[str, tuple[str, ...]]
+_INDEX: Spellings = {key: (key,) for key in ("name", "columns", "unique", "using", "where", "with")}
+_INDEX_PART: Spellings = {key: (key,) for key in ("column", "expr", "sort", "nulls", "ops")}
+_CHECK: Spellings = {key: (key,) for key in ("name", "expr")}
+_FIELD: Spellings = {
+    "name": ("name",),
+    "type": ("type",),
+    "required": ("required",),
+    "default_value": ("default_value", "defaultValue"),
+    "enum_values": ("enum_values", "enumValues"),
+    "references": ("references",),
+    "is_primary_key": ("is_primary_key", "isPrimaryKey"),
+    "on_delete": ("on_delete", "onDelete"),
+    "description": ("description",),
+}
+
+
+def _kept(node: Node, spellings: Spellings) -> dict[str, Any]:
+    return {key: node.json(*keys) for key, keys in spellings.items() if node.has(*keys)}
+
+
+def _kept_entity(node: Node) -> dict[str, Any]:
+    more = {
+        "fields": [_kept_field(field) for field in node.objects("fields")],
+        "indexes": [_kept_index(index) for index in node.objects("indexes")],
+        "checks": [_kept(check, _CHECK) for check in node.objects("checks")],
+    }
+    texts = {key: (key,) for key in ("entityName", "identityKind", "identityKey", "description")}
+    return {**_kept(node, texts), **{key: value for key, value in more.items() if value or key == "fields"}}
 
 
 def _kept_field(node: Node) -> dict[str, Any]:
-    spelled = {
-        "required": ("required",),
-        "default_value": ("default_value", "defaultValue"),
-        "enum_values": ("enum_values", "enumValues"),
-        "references": ("references",),
-        "is_primary_key": ("is_primary_key", "isPrimaryKey"),
-        "on_delete": ("on_delete", "onDelete"),
-        "description": ("description",),
-    }
-    kept = {key: node.raw(*keys) for key, keys in spelled.items() if node.has(*keys)}
-    return {"name": node.text("name"), "type": node.text("type"), **kept}
+    kept = _kept(node, _FIELD)
+    references = node.object("references")
+    return (
+        kept
+        if references is None
+        else {**kept, "references": _kept(references, {"entity": ("entity",), "field": ("field",)})}
+    )
+
+
+def _kept_index(node: Node) -> dict[str, Any]:
+    columns = [
+        part if isinstance(part, str) else _kept(Node(part, path), _INDEX_PART) for path, part in node.values("columns")
+    ]
+    return {**_kept(node, _INDEX), "columns": columns}
 
 
 # The rest of the manifest.
@@ -338,7 +375,7 @@ def _action(node: Node) -> dict[str, Any]:
     id = node.text("id")
     if not is_key(id):
         raise Invalid(node.path("id"), f"{node.path('id')} '{id[:80]}' may hold a-z 0-9 _ : . *")
-    schemas = {key: node.raw(key) for key in ("inputSchema", "outputSchema") if node.has(key)}
+    schemas = {key: node.json(key) for key in ("inputSchema", "outputSchema") if node.has(key)}
     return {"id": id, "name": node.text("name"), "description": node.text("description", default=""), **schemas}
 
 
@@ -358,7 +395,7 @@ def _cron(node: Node) -> dict[str, Any]:
     if overlap not in OVERLAP_POLICIES:
         path = node.path("overlapPolicy")
         raise Invalid(path, f"{path} must be one of {', '.join(OVERLAP_POLICIES)}")
-    cron = {"name": name, "schedule": schedule, "overlapPolicy": overlap, "payload": node.raw("payload", default={})}
+    cron = {"name": name, "schedule": schedule, "overlapPolicy": overlap, "payload": node.json("payload", default={})}
     if node.has("timezone"):
         cron["timezone"] = node.text("timezone")
     if node.has("method"):

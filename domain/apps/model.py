@@ -26,3 +26,8 @@ class App(OfTenant, Base):
     revision: Mapped[int]  # rises with every installation that changed something
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+    @property
+    def entities(self) -> list[str]:
+        """The names of the declared object types."""
+        return [entity["entityName"] for entity in self.manifest["dataContract"]]

@@ -1,12 +1,12 @@
 """Apps: installing them from a manifest, listing and uninstalling them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
 from domain.access import service as access
-from domain.access.permissions import Permission, Verb, app_key, record_key
+from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, record_key
 from domain.apps.catalog import schema_of
 from domain.apps.events import AppChanged
 from domain.apps.manifest import KINDS, Manifest, parse_manifest
@@ -16,7 +16,7 @@ from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.model import DEFAULT_TENANT, SCHEMA
 from domain.kernel.unit import Statement
 from domain.records.naming import bounded, quoted
-from domain.records.plan import Step, apply, inspect, needed, plan
+from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
 
 APPS_MAX = 10_000
 LOCK_TIMEOUT = "5s"
@@ -61,23 +61,27 @@ async def install(ctx: Ctx, source: object) -> Installed:
     """Install an app, or bring an installed one to a new manifest: tables, permission keys, its administrator.
 
     The manifest of an app that is there already is a change of declaration; the same manifest again changes
-    nothing. Installations of one app wait for each other; a refused one leaves nothing behind.
-    Raises Invalid with the path in the manifest; Denied.
+    nothing. Whoever may only create apps may change those they administer. Installations of one app wait for each
+    other; a refused one leaves nothing behind. Raises Invalid with the path in the manifest; Denied.
     """
     user_id = ctx.user()
     promoted = await access.make_first_admin(ctx, user_id)  # nobody rules yet: whoever installs first does
-    if not promoted and not (ctx.may(Permission.APPS_INSTALL) or ctx.may(Permission.APPS_CREATE)):
+    may_change = promoted or ctx.may(Permission.APPS_INSTALL)
+    if not may_change and not ctx.may(Permission.APPS_CREATE):
         ctx.need(Permission.APPS_INSTALL)
     manifest = _installable(source)
     await _alone(ctx, manifest.app_id)
-    app, first_time = await _write(ctx, manifest)
-    steps = await _steps(ctx, app)
+    there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id).with_for_update())
+    if there is not None and not may_change and not ctx.may(app_key(there.id, EVERYTHING)):
+        ctx.need(Permission.APPS_INSTALL)
+    steps = await _steps(ctx, there, manifest)
     await apply(ctx, steps)
+    app = await ctx.add(_new_app(ctx, manifest)) if there is None else await _rewritten(ctx, there, manifest)
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
     ctx.changed_apps.add(app.id)
     ctx.emit(AppChanged(app.id))
-    return Installed(app, first_time, steps)
+    return Installed(app, there is None, steps)
 
 
 def _installable(source: object) -> Manifest:
@@ -93,22 +97,21 @@ async def _alone(ctx: Ctx, app_id: str) -> None:
     await ctx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"app:{ctx.tenant_id}:{app_id}", 0))))
 
 
-async def _write(ctx: Ctx, manifest: Manifest) -> tuple[App, bool]:
-    there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id).with_for_update())
-    if there is None:
-        return await ctx.add(_new_app(ctx, manifest)), True
-    if there.manifest != manifest.document:
-        there.name, there.version = manifest.name, manifest.version
-        there.description, there.kind = manifest.description, manifest.kind
-        there.manifest = manifest.document
-        there.revision += 1
-        there.updated_at = ctx.now
+async def _rewritten(ctx: Ctx, app: App, manifest: Manifest) -> App:
+    """The app with the new manifest; the same one leaves it as it is."""
+    if app.manifest != manifest.document:
+        app.name, app.version = manifest.name, manifest.version
+        app.description, app.kind = manifest.description, manifest.kind
+        app.manifest = manifest.document
+        app.revision += 1
+        app.updated_at = ctx.now
         await ctx.flush()
-    return there, False
+    return app
 
 
 def _new_app(ctx: Ctx, manifest: Manifest) -> App:
     return App(
+        tenant_id=ctx.tenant_id,
         id=manifest.app_id,
         name=manifest.name,
         version=manifest.version,
@@ -128,8 +131,16 @@ def _schema_name(ctx: Ctx, app_id: str) -> str:
     return bounded(f"{app_id}__{ctx.tenant_id.hex}")
 
 
-async def _steps(ctx: Ctx, app: App) -> list[Step]:
-    return await needed(ctx, plan(schema_of(app), await inspect(ctx, app.schema_name)))
+async def _steps(ctx: Ctx, there: App | None, manifest: Manifest) -> list[Step]:
+    """What brings the tables of the app to the manifest. Raises Invalid where that cannot be."""
+    app = _new_app(ctx, manifest) if there is None else there
+    if there is None and await schema_exists(ctx, app.schema_name):
+        raise Invalid("appId", f"appId '{app.id}' is taken: the database has a schema of that name already")
+    wanted = schema_of(app, manifest.types)
+    steps = await needed(ctx, plan(wanted, await inspect(ctx, app.schema_name)))
+    before = () if there is None else there.entities
+    kept = "its table and records stay, out of reach until it is declared again"
+    return [*steps, *(Step(name, "drop_table", detail=kept) for name in before if name not in wanted.types)]
 
 
 def _keys(manifest: Manifest) -> Mapping[str, str]:
@@ -156,12 +167,7 @@ async def plan_install(ctx: Ctx, source: object) -> Plan:
     ctx.user()
     manifest = _installable(source)
     there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id))
-    schema = schema_of(_new_app(ctx, manifest)) if there is None else schema_of(there)
-    wanted = replace(
-        schema, tenant_id=ctx.tenant_id, types={type.name: type for type in manifest.types}, revision=schema.revision
-    )
-    tables = await inspect(ctx, wanted.schema_name) if there is not None else {}
-    return Plan(manifest.app_id, await needed(ctx, plan(wanted, tables)))
+    return Plan(manifest.app_id, await _steps(ctx, there, manifest))
 
 
 async def uninstall(ctx: Ctx, app_id: str) -> None:

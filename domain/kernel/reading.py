@@ -1,11 +1,34 @@
 """Reading JSON input part by part, so that every refusal names the path it is about."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from domain.kernel.errors import Invalid
 
+JSON_DEPTH_MAX = 200
+
 _REQUIRED: Final = object()
+
+
+def json_problem(value: Any) -> str | None:
+    """What keeps a JSON value from being stored and shown again, as the end of a sentence; None for nothing."""
+    waiting = [(value, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        if depth > JSON_DEPTH_MAX:
+            return f"must not be nested deeper than {JSON_DEPTH_MAX} levels"
+        if isinstance(part, str) and "\x00" in part:
+            return "must not hold the character U+0000"
+        if isinstance(part, int) and not -(2**63) <= part < 2**64:
+            return "must not hold integers beyond 64 bits"
+        if isinstance(part, float) and not math.isfinite(part):
+            return "must not hold numbers beyond the range of a double"
+        if isinstance(part, dict):
+            waiting += [(inner, depth + 1) for pair in part.items() for inner in pair]
+        elif isinstance(part, list):
+            waiting += [(inner, depth + 1) for inner in part]
+    return None
 
 
 class Node:
@@ -30,6 +53,14 @@ class Node:
     def raw(self, *keys: str, default: Any = None) -> Any:
         """The value as it is."""
         return next((self._value[key] for key in keys if self._value.get(key) is not None), default)
+
+    def json(self, *keys: str, default: Any = None) -> Any:
+        """A value of any kind, fit to be stored as JSON."""
+        value = self.raw(*keys, default=default)
+        problem = json_problem(value)
+        if problem is not None:
+            raise Invalid(self.path(keys[0]), f"{self.path(keys[0])} {problem}")
+        return value
 
     def _read(self, keys: Sequence[str], types: type | tuple[type, ...], what: str, default: Any) -> Any:
         value = self.raw(*keys)

@@ -4,7 +4,7 @@ Every dialect's declaration (a RootCX manifest, ObjectOS metadata, an Objectify 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ class OnDelete(StrEnum):
     SET_NULL = "set_null"
 
 
+SYSTEM_FIELDS = ("id", "created_at", "updated_at")  # every record has them; who writes cannot set them
 USERS = "core:users"  # the one target of links outside the app
 
 
@@ -102,7 +103,7 @@ class ObjectType:
         from domain.records.types import TIMESTAMP, UUID_TYPE
 
         own = {f.name: f for f in self.fields}
-        first = own.pop("id", Field("id", UUID_TYPE, required=True))
+        first = replace(own.pop("id", Field("id", UUID_TYPE)), required=True)
         times = {name: Field(name, TIMESTAMP, required=True) for name in ("created_at", "updated_at")}
         return {"id": first, **own, **times}
 

@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 
 from domain.access.permissions import Verb, record_key
-from domain.apps.catalog import schema_of
 from domain.apps.model import App
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
@@ -43,7 +42,9 @@ async def _participants(ctx: Ctx, kind: str) -> list[Opened]:
     """The entities of a kind that the caller may read, by app and name."""
     found = []
     for app in await ctx.all(ctx.visible(App).order_by(App.id)):
-        schema = await ctx.ports.catalog.find(ctx, app.id) or schema_of(app)
+        schema = await ctx.ports.catalog.find(ctx, app.id)
+        if schema is None:
+            continue
         for entity in schema.types.values():
             of_kind = entity.identity is not None and entity.identity.kind == kind
             if of_kind and ctx.may(record_key(app.id, entity.name, Verb.READ)):

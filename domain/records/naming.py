@@ -3,6 +3,7 @@
 import hashlib
 
 NAME_BYTES_MAX = 63
+MARK = "stoa"
 
 
 def quoted(name: str) -> str:
@@ -25,6 +26,6 @@ def bounded(name: str) -> str:
     return f"{name[: NAME_BYTES_MAX - 9]}_{digest}"
 
 
-def fingerprint(definition: str) -> str:
+def fingerprint(kind: str, definition: str) -> str:
     """A short mark of a definition, kept as comment on what the engine made and may replace."""
-    return "stoa " + hashlib.sha256(definition.encode()).hexdigest()[:16]
+    return f"{MARK} {kind} {hashlib.sha256(definition.encode()).hexdigest()[:16]}"

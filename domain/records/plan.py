@@ -2,10 +2,10 @@
 
 The plan only looks; `apply` carries it out inside the transaction of the operation. Rules: RootCX manifest
 reference, "Schema diff"; the order within a table is constraints off, types, new columns, nullability, defaults,
-constraints on, columns off.
+constraints on, columns off. Keys between tables go before everything else and come back after it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,39 +13,36 @@ import orjson
 
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
-from domain.kernel.unit import Statement, StatementRefused
-from domain.records.declared import USERS, AppSchema, Field, Index, IndexPart, ObjectType
-from domain.records.naming import bounded, fingerprint, literal, quoted
-from domain.records.types import LINK
+from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
+from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
+from domain.records.naming import MARK, bounded, fingerprint, literal, quoted
 
-SYSTEM_COLUMNS = ("id", "created_at", "updated_at")
 TRIGGERS = {
-    "insert": "REFERENCING NEW TABLE AS new_rows",
-    "update": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
-    "delete": "REFERENCING OLD TABLE AS old_rows",
+    "insert": ("stoa.record_inserted", "REFERENCING NEW TABLE AS new_rows"),
+    "update": ("stoa.record_updated", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+    "delete": ("stoa.record_deleted", "REFERENCING OLD TABLE AS old_rows"),
 }
-TRIGGER_FUNCTIONS = {
-    "insert": "stoa.record_inserted",
-    "update": "stoa.record_updated",
-    "delete": "stoa.record_deleted",
-}
+CONSTRAINTS = ("check", "unique", "fk")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change. `change` is its kind, `detail` the part a person wants to read, `sql` the statements.
+    """One change. `change` is its kind, `detail` the part a person wants to read.
 
-    `loses` says that stored values go with it. `before` is what a new default replaces: PostgreSQL prints
-    defaults in its own way, so only it can tell whether the two are the same.
+    `sql` is carried out where the step stands, `first` before and `last` after those of all steps. `loses` says that
+    stored values go with it. `before` is what a new default replaces: PostgreSQL prints defaults in its own way, so
+    only it can tell whether the two are the same.
     """
 
     entity: str
     change: str
-    sql: tuple[str, ...]
+    sql: tuple[str, ...] = ()
     column: str | None = None
     detail: str = ""
     loses: bool = False
     before: str | None = None
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +56,21 @@ class Column:
 
 @dataclass(slots=True)
 class Table:
-    """A table as it is. `marks` are the constraints and indexes the engine made, by name, with their fingerprint."""
+    """A table as it is. `marks` are the constraints and indexes the engine made: the mark of each, by name."""
 
     rows: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
-    constraints: dict[str, str] = field(default_factory=dict)
-    indexes: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
     triggers: set[str] = field(default_factory=set)
 
 
 # What is there.
+
+
+async def schema_exists(ctx: Ctx, schema_name: str) -> bool:
+    """Whether the database has a schema of this name."""
+    found = Statement("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS found", (schema_name,))
+    return bool((await ctx.fetch(found))[0]["found"])
 
 
 async def inspect(ctx: Ctx, schema_name: str) -> dict[str, Table]:
@@ -77,9 +79,9 @@ async def inspect(ctx: Ctx, schema_name: str) -> dict[str, Table]:
     for row in await ctx.fetch(Statement(_COLUMNS_SQL, (schema_name,))):
         table = tables.setdefault(row["table"], Table())
         table.columns[row["column"]] = Column(row["type"], row["required"], row["default"])
-    for row in await ctx.fetch(Statement(_MARKS_SQL, (schema_name,))):
+    for row in await ctx.fetch(Statement(_MARKS_SQL, (schema_name, f"{MARK} %"))):
         if row["table"] in tables:
-            getattr(tables[row["table"]], row["sort"])[row["name"]] = row["mark"]
+            tables[row["table"]].marks[row["name"]] = row["mark"]
     for row in await ctx.fetch(Statement(_TRIGGERS_SQL, (schema_name,))):
         tables[row["table"]].triggers.add(row["name"])
     for name, table in tables.items():
@@ -100,24 +102,22 @@ ORDER BY c.relname, a.attnum
 """
 
 _MARKS_SQL = """
-SELECT t.relname AS "table", 'constraints' AS sort, k.conname AS name, obj_description(k.oid, 'pg_constraint') AS mark
-FROM pg_constraint k
-JOIN pg_class t ON t.oid = k.conrelid
-JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = $1
-WHERE obj_description(k.oid, 'pg_constraint') LIKE 'stoa %'
-UNION ALL
-SELECT t.relname, 'indexes', i.relname, obj_description(i.oid, 'pg_class')
-FROM pg_index x
-JOIN pg_class i ON i.oid = x.indexrelid
-JOIN pg_class t ON t.oid = x.indrelid
-JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = $1
-WHERE obj_description(i.oid, 'pg_class') LIKE 'stoa %'
+SELECT t.relname AS "table", m.name, m.mark
+FROM pg_namespace n
+JOIN pg_class t ON t.relnamespace = n.oid
+JOIN LATERAL (
+    SELECT conname AS name, obj_description(oid, 'pg_constraint') AS mark FROM pg_constraint WHERE conrelid = t.oid
+    UNION ALL
+    SELECT i.relname, obj_description(i.oid, 'pg_class')
+    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = t.oid
+) m ON m.mark LIKE $2
+WHERE n.nspname = $1
 """
 
 _TRIGGERS_SQL = """
 SELECT c.relname AS "table", g.tgname AS name
 FROM pg_trigger g
-JOIN pg_class c ON c.oid = g.tgrelid
+JOIN pg_class c ON c.oid = g.tgrelid AND c.relkind = 'r'
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1
 WHERE NOT g.tgisinternal
 """
@@ -128,84 +128,100 @@ WHERE NOT g.tgisinternal
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A constraint or index the declaration asks for: its name and the SQL that makes it."""
+    """A constraint or index the declaration asks for. `kind` is the word of its changes, like `replace_index`.
 
+    `column` is what it is about, or begins with, where that is one column.
+    """
+
+    kind: str
     name: str
     column: str | None
     definition: str
-    replaceable: str  # the word of its change kinds: check, fk or index
+    unique: bool = False  # of an index
 
     @property
     def mark(self) -> str:
-        return fingerprint(self.definition)
+        """Tells it from another definition under the same name."""
+        return fingerprint(self.kind, f"{'UNIQUE ' if self.unique else ''}{self.definition}")
 
-
-def _id_type(schema: AppSchema, target: str) -> str:
-    if target == USERS:
-        return "uuid"
-    return schema.types[target].columns["id"].type.column
+    def sql(self, place: str, table: str) -> tuple[str, ...]:
+        """What makes it and leaves its mark; `place` is the quoted schema."""
+        name, mark = quoted(self.name), literal(self.mark)
+        if self.kind in CONSTRAINTS:
+            made = f"ALTER TABLE {table} ADD CONSTRAINT {name} {self.definition}"
+            return made, f"COMMENT ON CONSTRAINT {name} ON {table} IS {mark}"
+        made = f"CREATE {'UNIQUE ' if self.unique else ''}INDEX {name} ON {table} USING {self.definition}"
+        return made, f"COMMENT ON INDEX {place}.{name} IS {mark}"
 
 
 def column_type(schema: AppSchema, declared: Field) -> str:
-    """The PostgreSQL type of a field; a link has the type of what it leads to."""
-    return declared.type.column if declared.link is None else _id_type(schema, declared.link.target)
+    """The PostgreSQL type of a field."""
+    return declared.type.column
 
 
 def default_sql(declared: Field, type: str) -> str | None:
-    """The default as an SQL literal of the column's type."""
-    value = declared.default
-    if value is None:
-        return None
-    if type.endswith("[]"):
-        element = type[:-2]
-        return f"ARRAY[{', '.join(literal(_text(part)) for part in value)}]::{element}[]"
-    return f"{literal(_text(value) if type != 'jsonb' else orjson.dumps(value).decode())}::{type}"
+    """The default of a column of this type, in SQL."""
+    if declared.name == "id":
+        return "gen_random_uuid()" if type == "uuid" else None
+    if declared.name in SYSTEM_FIELDS:
+        return "now()"
+    return None if declared.default is None else f"{_literal(declared.default, type)}::{type}"
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+def _literal(value: Any, type: str) -> str:
+    """A stored value as an SQL string that can be cast to the type."""
+    plain = isinstance(value, str) and type != "jsonb"
+    return literal(value if plain else orjson.dumps(value).decode())
+
+
+def wanted_marks(schema: AppSchema, entity: ObjectType) -> dict[str, Wanted]:
+    """The constraints and indexes of an entity, by name. Raises Invalid where two would have the same."""
+    found: dict[str, Wanted] = {}
+    for wanted in (*_constraints(schema, entity), *_indexes(schema, entity)):
+        if wanted.name in found:
+            raise Invalid(entity.name, f"entity '{entity.name}' has two constraints or indexes named '{wanted.name}'")
+        found[wanted.name] = wanted
+    return found
 
 
 def _constraints(schema: AppSchema, entity: ObjectType) -> Iterator[Wanted]:
     for declared in entity.fields:
-        name = quoted(declared.name)
+        name, column = declared.name, quoted(declared.name)
         if declared.options is not None:
-            values = f"ARRAY[{', '.join(literal(option) for option in declared.options)}]"
-            within = (
-                f"{name} <@ {values}::{declared.type.column}"
-                if declared.type.column.endswith("[]")
-                else f"{name}::text = ANY ({values}::text[])"
-            )
-            yield Wanted(bounded(f"chk_{entity.name}_{declared.name}"), declared.name, f"CHECK ({within})", "check")
+            type = column_type(schema, declared)
+            element = type.removesuffix("[]")
+            options = f"ARRAY[{', '.join(_literal(option, element) for option in declared.options)}]::{element}[]"
+            within = f"{column} <@ {options}" if type != element else f"{column} = ANY ({options})"
+            yield Wanted("check", bounded(f"chk_{entity.name}_{name}"), name, f"CHECK ({within})")
         if declared.link is not None:
-            yield _foreign_key(schema, entity, declared)
+            yield _foreign_key(schema, entity, declared, declared.link)
         if declared.unique:
-            yield Wanted(bounded(f"uq_{entity.name}_{declared.name}"), declared.name, f"UNIQUE ({name})", "unique")
+            yield Wanted("unique", bounded(f"uq_{entity.name}_{name}"), name, f"UNIQUE ({column})")
     for check in entity.checks:
-        yield Wanted(bounded(check.name), None, f"CHECK ({check.expression})", "check")
+        yield Wanted("check", check.name, None, f"CHECK ({check.expression})")
 
 
-def _foreign_key(schema: AppSchema, entity: ObjectType, declared: Field) -> Wanted:
-    assert declared.link is not None
-    target = declared.link.target
-    table = "stoa.users" if target == USERS else f"{quoted(schema.schema_name)}.{quoted(target)}"
-    rule = declared.link.on_delete.replace("_", " ").upper()
-    name = f"fk_{schema.app_id}_{entity.name}_{declared.name}_{target.replace(':', '_')}"
+def _foreign_key(schema: AppSchema, entity: ObjectType, declared: Field, link: Link) -> Wanted:
+    table = "stoa.users" if link.target == USERS else f"{quoted(schema.schema_name)}.{quoted(link.target)}"
+    rule = link.on_delete.replace("_", " ").upper()
+    name = bounded(f"fk_{schema.app_id}_{entity.name}_{declared.name}_{link.target.replace(':', '_')}")
     definition = f"FOREIGN KEY ({quoted(declared.name)}) REFERENCES {table} (id) ON DELETE {rule}"
-    return Wanted(bounded(name), declared.name, definition, "fk")
+    return Wanted("fk", name, declared.name, definition)
 
 
 def _indexes(schema: AppSchema, entity: ObjectType) -> Iterator[Wanted]:
     for declared in entity.fields:
         if declared.link is not None:
             name = bounded(f"idx_{schema.app_id}_{entity.name}_{declared.name}")
-            yield Wanted(name, declared.name, f"btree ({quoted(declared.name)}, id)", "index")
+            yield Wanted("index", name, declared.name, f"btree ({quoted(declared.name)}, id)")
     if entity.identity is not None:
         key = entity.identity.key
-        yield Wanted(bounded(f"idx_identity_{entity.name}_{key}"), key, f"btree ({quoted(key)})", "identity_index")
-    yield Wanted(bounded(f"idx_{entity.name}_created_at"), "created_at", "btree (created_at, id)", "index")
+        name = bounded(f"idx_identity_{entity.name}_{key}")
+        yield Wanted("identity_index", name, key, f"btree ({quoted(key)})")
+    newest_first = bounded(f"idx_{entity.name}_created_at")
+    yield Wanted("index", newest_first, "created_at", "btree (created_at DESC, id)")
     for index in entity.indexes:
-        yield Wanted(bounded(index.name), None, _index_definition(index), "unique_index" if index.unique else "index")
+        yield Wanted("index", index.name, index.parts[0].column, _index_definition(index), index.unique)
 
 
 def _index_definition(index: Index) -> str:
@@ -214,7 +230,7 @@ def _index_definition(index: Index) -> str:
     return (
         f"{index.method} ({parts})"
         + (f" WITH ({options})" if options else "")
-        + (f" WHERE {index.where}" if index.where else "")
+        + (f" WHERE ({index.where})" if index.where else "")
     )
 
 
@@ -229,90 +245,93 @@ def _index_part(part: IndexPart) -> str:
 
 
 def plan(schema: AppSchema, tables: Mapping[str, Table]) -> list[Step]:
-    """The steps from `tables` to what `schema` declares. Raises Invalid where rows stand in the way."""
-    made = [step for entity in schema.types.values() for step in _table_steps(schema, entity, tables)]
-    if schema.types and not tables:
-        made.insert(0, Step("", "create_schema", (f"CREATE SCHEMA IF NOT EXISTS {quoted(schema.schema_name)}",)))
-    later = ("add_fk", "alter_fk_delete_rule")  # a key may lead to a table made further down
-    return [s for s in made if s.change not in later] + [s for s in made if s.change in later]
+    """The steps from `tables` to what `schema` declares.
+
+    Raises Invalid where rows stand in the way, or where two things of the declaration would have the same name.
+    """
+    _refuse_shared_names(schema)
+    return [step for entity in schema.types.values() for step in _table_steps(schema, entity, tables)]
+
+
+def _refuse_shared_names(schema: AppSchema) -> None:
+    """Tables and indexes share one name space in PostgreSQL."""
+    taken = {name: f"entity '{name}'" for name in schema.types} | {f"{name}_pkey": "a key" for name in schema.types}
+    for entity in schema.types.values():
+        for wanted in wanted_marks(schema, entity).values():
+            if wanted.kind not in ("check", "fk"):
+                if wanted.name in taken:
+                    raise Invalid(entity.name, f"'{wanted.name}' of '{entity.name}' is also {taken[wanted.name]}")
+                taken[wanted.name] = f"an index of '{entity.name}'"
 
 
 def _table_steps(schema: AppSchema, entity: ObjectType, tables: Mapping[str, Table]) -> Iterator[Step]:
-    table = f"{quoted(schema.schema_name)}.{quoted(entity.name)}"
+    place = quoted(schema.schema_name)
+    table = f"{place}.{quoted(entity.name)}"
     there = tables.get(entity.name)
     if there is None:
-        yield Step(entity.name, "create_table", (_create_table(schema, entity, table),))
-        there = Table(columns=dict.fromkeys(entity.columns, Column("", False, None)), rows=False)
-        yield from _mark_steps(schema, entity, table, there)
+        there = Table(triggers={f"stoa_{event}" for event in TRIGGERS})
+        first = (f"CREATE SCHEMA IF NOT EXISTS {place}",) if not tables else ()
+        triggers = (_trigger(schema, entity, table, event) for event in TRIGGERS)
+        yield Step(entity.name, "create_table", (_create_table(schema, entity, table), *triggers), first=first)
     else:
-        on, off = _split(_mark_steps(schema, entity, table, there), "DROP CONSTRAINT")
-        yield from off
         yield from _column_steps(schema, entity, table, there)
-        yield from on
-        yield from _dropped(entity, table, there)
+    yield from _mark_steps(schema, entity, place, table, there)
+    yield from _dropped(entity, table, there)
     for event in TRIGGERS:
         if f"stoa_{event}" not in there.triggers:
             yield Step(entity.name, "add_trigger", (_trigger(schema, entity, table, event),), detail=event)
 
 
-def _split(steps: Iterable[Step], mark: str) -> tuple[list[Step], list[Step]]:
-    steps = list(steps)
-    return [s for s in steps if mark not in s.sql[0]], [s for s in steps if mark in s.sql[0]]
-
-
 def _create_table(schema: AppSchema, entity: ObjectType, table: str) -> str:
-    columns = []
-    for declared in entity.columns.values():
-        type = column_type(schema, declared)
-        default = default_sql(declared, type)
-        if declared.name == "id":
-            default = None if entity.own_id and type != "uuid" else "gen_random_uuid()"
-        elif declared.name in SYSTEM_COLUMNS:
-            default = "now()"
-        columns.append(
-            f"{quoted(declared.name)} {type}"
-            + (f" DEFAULT {default}" if default else "")
-            + (" PRIMARY KEY" if declared.name == "id" else " NOT NULL" if declared.required else "")
-        )
-    return f"CREATE TABLE {table} ({', '.join(columns)})"
+    columns = ", ".join(_column_definition(schema, declared) for declared in entity.columns.values())
+    return f"CREATE TABLE {table} ({columns})"
+
+
+def _column_definition(schema: AppSchema, declared: Field) -> str:
+    type = column_type(schema, declared)
+    default = default_sql(declared, type)
+    return (
+        f"{quoted(declared.name)} {type}"
+        + (f" DEFAULT {default}" if default else "")
+        + (" PRIMARY KEY" if declared.name == "id" else " NOT NULL" if declared.required else "")
+    )
 
 
 def _trigger(schema: AppSchema, entity: ObjectType, table: str, event: str) -> str:
+    function, transition = TRIGGERS[event]
     told = ", ".join(literal(part) for part in (str(schema.tenant_id), schema.app_id, entity.name))
     return (
-        f"CREATE TRIGGER stoa_{event} AFTER {event.upper()} ON {table} {TRIGGERS[event]} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {TRIGGER_FUNCTIONS[event]}({told})"
+        f"CREATE TRIGGER stoa_{event} AFTER {event.upper()} ON {table} {transition} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {function}({told})"
     )
 
 
 def _column_steps(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
-    new = [f for f in entity.fields if f.name not in there.columns]
-    kept = [f for f in entity.fields if f.name in there.columns and f.name != "id"]
+    kept = [declared for declared in entity.columns.values() if declared.name in there.columns]
     for declared in kept:
         yield from _retype(schema, entity, table, declared, there)
-    for declared in new:
-        yield from _add_column(schema, entity, table, declared, there)
+    for declared in entity.columns.values():
+        if declared.name not in there.columns:
+            yield from _add_column(schema, entity, table, declared, there)
     for declared in kept:
         yield from _nullability(entity, table, declared, there.columns[declared.name])
     for declared in kept:
         yield from _default_step(schema, entity, table, declared, there.columns[declared.name])
 
 
+def _retyped(schema: AppSchema, declared: Field, there: Table) -> bool:
+    column = there.columns.get(declared.name)
+    return column is not None and column.type != column_type(schema, declared)
+
+
 def _retype(schema: AppSchema, entity: ObjectType, table: str, declared: Field, there: Table) -> Iterator[Step]:
+    if not _retyped(schema, declared, there):
+        return
     name, type = quoted(declared.name), column_type(schema, declared)
     column = there.columns[declared.name]
-    if column.type == type:
-        return
-    if column.default is not None:
-        yield Step(entity.name, "drop_default", (f"ALTER TABLE {table} ALTER {name} DROP DEFAULT",), declared.name)
-    using = declared.type.converted(name) if declared.type is not LINK else f"{name}::text::{type}"
-    yield Step(
-        entity.name,
-        "alter_type",
-        (f"ALTER TABLE {table} ALTER {name} TYPE {type} USING {using}",),
-        declared.name,
-        f"{column.type} -> {type}",
-    )
+    alter = f"ALTER TABLE {table} ALTER {name} TYPE {type} USING {declared.type.converted(name)}"
+    off = (f"ALTER TABLE {table} ALTER {name} DROP DEFAULT",) if column.default is not None else ()
+    yield Step(entity.name, "alter_type", (*off, alter), declared.name, f"{column.type} -> {type}")
 
 
 def _add_column(schema: AppSchema, entity: ObjectType, table: str, declared: Field, there: Table) -> Iterator[Step]:
@@ -323,18 +342,16 @@ def _add_column(schema: AppSchema, entity: ObjectType, table: str, declared: Fie
             f"{entity.name}.{declared.name}",
             f"field '{declared.name}' of '{entity.name}' is required, has no default, and there are rows already",
         )
-    name = quoted(declared.name)
-    filled = f" DEFAULT {default} NOT NULL" if declared.required and default else ""
-    empty = " NOT NULL" if declared.required and not default else ""
-    sql = f"ALTER TABLE {table} ADD {name} {type}{filled}{empty}"
-    yield Step(entity.name, "add_column", (sql,), declared.name, type.upper())
-    if default and not declared.required:  # rows that are there keep null, only new ones get the default
-        yield _set_default(entity, table, declared.name, default)
+    add = f"ALTER TABLE {table} ADD "
+    if declared.required or default is None:
+        sql: tuple[str, ...] = (add + _column_definition(schema, declared),)
+    else:  # rows that are there keep null, only new ones get the default
+        sql = (f"{add}{quoted(declared.name)} {type}", _set_default(table, declared.name, default))
+    yield Step(entity.name, "add_column", sql, declared.name, type.upper())
 
 
-def _set_default(entity: ObjectType, table: str, column: str, default: str, before: str | None = None) -> Step:
-    sql = f"ALTER TABLE {table} ALTER {quoted(column)} SET DEFAULT {default}"
-    return Step(entity.name, "set_default", (sql,), column, default, before=before)
+def _set_default(table: str, column: str, default: str) -> str:
+    return f"ALTER TABLE {table} ALTER {quoted(column)} SET DEFAULT {default}"
 
 
 def _nullability(entity: ObjectType, table: str, declared: Field, column: Column) -> Iterator[Step]:
@@ -348,12 +365,13 @@ def _nullability(entity: ObjectType, table: str, declared: Field, column: Column
 def _default_step(schema: AppSchema, entity: ObjectType, table: str, declared: Field, column: Column) -> Iterator[Step]:
     type = column_type(schema, declared)
     default = default_sql(declared, type)
-    before = column.default if column.type == type else None
+    before = column.default if column.type == type else None  # changing the type took it away
     if default is None and before is not None:
         sql = f"ALTER TABLE {table} ALTER {quoted(declared.name)} DROP DEFAULT"
         yield Step(entity.name, "drop_default", (sql,), declared.name)
     elif default is not None and default != before:
-        yield _set_default(entity, table, declared.name, default, before)
+        sql = _set_default(table, declared.name, default)
+        yield Step(entity.name, "set_default", (sql,), declared.name, default, before=before)
 
 
 def _dropped(entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
@@ -363,41 +381,40 @@ def _dropped(entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
             yield Step(entity.name, "drop_column", (sql,), name, loses=there.rows)
 
 
-def _mark_steps(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
-    """Constraints and indexes: those that changed are dropped and made again."""
-    retyped = {
-        f.name for f in entity.fields if f.name in there.columns and there.columns[f.name].type
-        and there.columns[f.name].type != column_type(schema, f)
-    }  # fmt: skip
-    constraints = {wanted.name: wanted for wanted in _constraints(schema, entity)}
-    for name, mark in there.constraints.items():
-        wanted = constraints.get(name)
-        if wanted is None or wanted.mark != mark or wanted.column in retyped:
-            sql = f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
-            yield Step(entity.name, f"drop_{wanted.replaceable if wanted else 'check'}", (sql,), detail=name)
-    for wanted in constraints.values():
-        before = there.constraints.get(wanted.name)
-        if before != wanted.mark or wanted.column in retyped:
-            change = {"fk": "alter_fk_delete_rule"}.get(wanted.replaceable, f"replace_{wanted.replaceable}")
-            kind = change if before else f"add_{wanted.replaceable}"
-            sql = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(wanted.name)} {wanted.definition}"
-            comment = f"COMMENT ON CONSTRAINT {quoted(wanted.name)} ON {table} IS {literal(wanted.mark)}"
-            yield Step(entity.name, kind, (sql, comment), wanted.column, wanted.name)
-    indexes = {wanted.name: wanted for wanted in _indexes(schema, entity)}
-    place = quoted(schema.schema_name)
-    for name, mark in there.indexes.items():
-        wanted = indexes.get(name)
-        if wanted is None or wanted.mark != mark:
-            yield Step(entity.name, "drop_index", (f"DROP INDEX {place}.{quoted(name)}",), detail=name)
-    for wanted in indexes.values():
-        before = there.indexes.get(wanted.name)
-        if before != wanted.mark:
-            unique = "UNIQUE " if wanted.replaceable == "unique_index" else ""
-            word = wanted.replaceable.removeprefix("unique_")
-            kind = f"replace_{word}" if before else f"add_{word}"
-            sql = f"CREATE {unique}INDEX {quoted(wanted.name)} ON {table} USING {wanted.definition}"
-            comment = f"COMMENT ON INDEX {place}.{quoted(wanted.name)} IS {literal(wanted.mark)}"
-            yield Step(entity.name, kind, (sql, comment), wanted.column, wanted.name)
+def _mark_steps(schema: AppSchema, entity: ObjectType, place: str, table: str, there: Table) -> Iterator[Step]:
+    """Constraints and indexes: what is no longer wanted goes, what changed is made anew."""
+    wanted = wanted_marks(schema, entity)
+    retyped = {declared.name for declared in entity.columns.values() if _retyped(schema, declared, there)}
+    for name, mark in there.marks.items():
+        if name not in wanted:
+            kind = mark.split()[1]
+            yield Step(entity.name, f"drop_{kind}", detail=name, first=(_drop(kind, name, place, table),))
+    for name, mark in there.marks.items():
+        one = wanted.get(name)
+        if one is not None and (one.mark != mark or (one.kind in CONSTRAINTS and one.column in retyped)):
+            yield _replaced(entity, one, mark, place, table)
+    for one in wanted.values():
+        if one.name not in there.marks:
+            yield _made(entity, f"add_{one.kind}", one, place, table)
+
+
+def _drop(kind: str, name: str, place: str, table: str) -> str:
+    if kind in CONSTRAINTS:
+        return f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
+    return f"DROP INDEX {place}.{quoted(name)}"
+
+
+def _replaced(entity: ObjectType, wanted: Wanted, mark: str, place: str, table: str) -> Step:
+    # The name of a key has its link and target in it: under the same name only the rule can be another one.
+    rule = wanted.kind == "fk" and wanted.mark != mark
+    change = "alter_fk_delete_rule" if rule else f"replace_{wanted.kind}"
+    return _made(entity, change, wanted, place, table, (_drop(mark.split()[1], wanted.name, place, table),))
+
+
+def _made(entity: ObjectType, change: str, wanted: Wanted, place: str, table: str, first: tuple[str, ...] = ()) -> Step:
+    sql = wanted.sql(place, table)
+    here, last = ((), sql) if wanted.kind == "fk" else (sql, ())  # a key may lead to a table made further down
+    return Step(entity.name, change, here, wanted.column, wanted.name, first=first, last=last)
 
 
 async def needed(ctx: Ctx, steps: Sequence[Step]) -> list[Step]:
@@ -413,12 +430,16 @@ async def needed(ctx: Ctx, steps: Sequence[Step]) -> list[Step]:
 
 async def apply(ctx: Ctx, steps: Sequence[Step]) -> None:
     """Carry out the plan. Raises Invalid with the field whose values stand in the way."""
-    for step in steps:
-        for sql in step.sql:
-            try:
-                await ctx.fetch(Statement(sql))
-            except StatementRefused as refused:
-                raise _in_the_way(step, refused) from refused
+    statements = [
+        *((step, sql) for step in steps for sql in step.first),
+        *((step, sql) for step in steps for sql in step.sql),
+        *((step, sql) for step in steps for sql in step.last),
+    ]
+    for step, sql in statements:
+        try:
+            await ctx.fetch(Statement(sql))
+        except StatementRefused as refused:
+            raise _in_the_way(step, refused) from refused
 
 
 def _in_the_way(step: Step, refused: StatementRefused) -> Exception:
@@ -426,12 +447,12 @@ def _in_the_way(step: Step, refused: StatementRefused) -> Exception:
     what = f"field '{step.column}' of '{step.entity}'" if step.column else f"entity '{step.entity}'"
     match refused.sqlstate:
         case "23502":
-            return Invalid(field, f"{what} cannot become required: there are rows without a value")
-        case "23505":
-            return Invalid(field, f"{what} cannot become unique: there are equal values")
+            return Invalid(field, f"{what} is required, and there are rows that have, or would have, no value")
+        case state if state == UNIQUE_STATE:
+            return Invalid(field, f"{what} cannot become unique ({step.detail}): there are equal values")
         case "23514":
             return Invalid(field, f"{what} has rows that break the declared rule {step.detail}")
-        case "23503":
+        case state if state in FOREIGN_KEY_STATES:
             return Invalid(field, f"{what} has rows that link to nothing")
         case state if state.startswith(("22", "42", "0A", "54", "2B")):
             return Invalid(field, f"{what} cannot be changed as declared ({step.change} {step.detail})")

@@ -20,15 +20,14 @@ from domain.kernel.page import FIRST_DEFAULT, bounded_first, seal_cursor, unseal
 from domain.kernel.rawjson import RawJson, array_of
 from domain.kernel.unit import Statement, StatementRefused
 from domain.records import sql
-from domain.records.declared import AppSchema, Field, ObjectType
-from domain.records.plan import SYSTEM_COLUMNS
+from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.query import Order
 from domain.records.refusals import record_refusal
 from domain.records.spelling.native import NativeReader
 from domain.records.spelling.reader import Reader
 from domain.records.spelling.rootcx import RootcxReader
 from domain.records.sql import Author, Select
-from domain.records.types import NotOfType
+from domain.records.types import ListType, NotOfType
 
 BULK_MAX = 1000
 ROWS_MAX = 100_000  # what a list without a limit may come to
@@ -91,13 +90,21 @@ async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
 
 
 def _id_operand(at: Opened, id: str) -> object:
-    return at.entity.columns["id"].type.operand(id)
+    """The id as the entity's ids are. Raises Missing where they are of a kind that is never a UUID."""
+    try:
+        return at.entity.columns["id"].type.operand(id)
+    except NotOfType:
+        raise _missing(id) from None
+
+
+def _missing(id: str) -> Missing:
+    return Missing(f"record '{id}' not found")
 
 
 async def _one(ctx: Ctx, at: Opened, statement: Statement, id: str) -> RawJson:
     rows = await _fetch(ctx, at, statement)
     if not rows:
-        raise Missing(f"record '{id}' not found")
+        raise _missing(id)
     return RawJson(rows[0]["doc"])
 
 
@@ -268,7 +275,7 @@ def _row(at: Opened, values: Any, path: str) -> dict[str, Any]:
         field = at.entity.columns.get(name)
         if field is None:
             raise Invalid(name, f"unknown field '{name[:80]}' of '{at.entity.name}'")
-        if name not in SYSTEM_COLUMNS or (name == "id" and at.entity.own_id):
+        if name not in SYSTEM_FIELDS or (name == "id" and at.entity.own_id):
             row[name] = _stored(field, value)
     return row
 
@@ -288,11 +295,13 @@ def _stored(field: Field, value: Any) -> Any:
 
 
 def _refuse_other(field: Field, stored: Any) -> None:
+    """Raises Invalid for a value (of a list, one of its values) that is none of the field's options."""
     assert field.options is not None
-    for value in stored if isinstance(stored, list) else [stored]:
-        if (value if isinstance(value, str) else orjson.dumps(value).decode()) not in field.options:
-            known = ", ".join(field.options[:20])
-            raise Invalid(field.name, f"field '{field.name}' must be one of {known}")
+    type = field.type.element
+    known = {type.operand(option) for option in field.options}
+    values = stored if isinstance(field.type, ListType) else [stored]
+    if not all(type.operand(value) in known for value in values):
+        raise Invalid(field.name, f"field '{field.name}' must be one of {', '.join(field.options[:20])}")
 
 
 def _refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None:

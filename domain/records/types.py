@@ -4,15 +4,18 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any, ClassVar
 
 import orjson
 
 from domain.kernel.ids import parse_uuid
+from domain.kernel.reading import json_problem
 
 EQUALITY = frozenset({"eq", "ne", "in", "nin", "isNull"})
 ORDER = EQUALITY | {"gt", "gte", "lt", "lte"}
 PATTERN = ORDER | {"like", "ilike"}
+TIME_WORDS = "now|today|tomorrow|yesterday|epoch|infinity|bc|[0-9]{5,}-"
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OFFSET = re.compile(r".*[T ].*(Z|[+-]\d{2}:?\d{2})", re.IGNORECASE)
@@ -29,6 +32,12 @@ class FieldType:
     name: ClassVar[str]
     column: ClassVar[str]  # the PostgreSQL type
     operators: ClassVar[frozenset[str]] = ORDER
+    foreign_words: ClassVar[str | None] = None  # a pattern of texts that must not be cast
+
+    @property
+    def element(self) -> "FieldType":
+        """What the values of a list are, the type itself where there is no list."""
+        return self
 
     def stored(self, value: Any) -> Any:
         """A JSON value to store, checked and in its JSON form. Raises NotOfType."""
@@ -43,8 +52,14 @@ class FieldType:
         raise NotImplementedError
 
     def converted(self, column: str) -> str:
-        """SQL that turns an existing column (quoted name) of another type into this one."""
-        return f"{column}::text::{self.column}"
+        """SQL that turns an existing column (quoted name) of another type into this one, or fails.
+
+        A plain cast, but for words that PostgreSQL reads as values which no JSON value stands for.
+        """
+        text = f"{column}::text"
+        if self.foreign_words is not None:
+            text = f"CASE WHEN {text} ~* '{self.foreign_words}' THEN 'refused: ' || {text} ELSE {text} END"
+        return f"({text})::{self.column}"
 
 
 class TextType(FieldType):
@@ -78,6 +93,7 @@ class NumberType(FieldType):
 
     name = "number"
     column = "double precision"
+    foreign_words = "[nix]"  # NaN, infinity, hexadecimal
 
     def stored(self, value: Any) -> float | int:
         if isinstance(value, str) and _NUMBER.fullmatch(value):
@@ -101,7 +117,7 @@ class NumberType(FieldType):
         return {"type": "number"}
 
     def converted(self, column: str) -> str:
-        return f"nullif(btrim({column}::text), '')::double precision"
+        return super().converted(f"nullif(btrim({column}::text), '')")
 
 
 class BooleanType(FieldType):
@@ -134,6 +150,7 @@ class DateType(FieldType):
 
     name = "date"
     column = "date"
+    foreign_words = TIME_WORDS
 
     def stored(self, value: Any) -> str:
         return self.operand(value).isoformat()
@@ -155,6 +172,7 @@ class TimestampType(FieldType):
 
     name = "timestamp"
     column = "timestamp with time zone"
+    foreign_words = TIME_WORDS
 
     def stored(self, value: Any) -> str:
         return self.operand(value).isoformat()
@@ -179,11 +197,10 @@ class JsonType(FieldType):
     operators = EQUALITY
 
     def stored(self, value: Any) -> Any:
-        _check_json(value)
-        return value
+        return _storable(value)
 
     def operand(self, value: Any) -> str:
-        return json_text(self.stored(value))
+        return json_text(value)
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -208,10 +225,30 @@ class UuidType(FieldType):
         return {"type": "string", "format": "uuid"}
 
 
-class LinkType(UuidType):
-    """The id of another record."""
+class LinkType(FieldType):
+    """The id of another record: a value of the type of those ids."""
 
     name = "entity_link"
+
+    def __init__(self, id: FieldType) -> None:
+        self._id = id
+        self.column = id.column  # type: ignore[misc]
+        self.operators = id.operators  # type: ignore[misc]
+
+    def stored(self, value: Any) -> Any:
+        return self._id.stored(value)
+
+    def operand(self, value: Any) -> Any:
+        return self._id.operand(value)
+
+    def describe(self) -> dict[str, Any]:
+        return self._id.describe()
+
+
+@cache
+def link_to(id: FieldType) -> LinkType:
+    """The type of links to records whose ids are of type `id`."""
+    return LinkType(id)
 
 
 class ListType(FieldType):
@@ -219,6 +256,10 @@ class ListType(FieldType):
 
     operators = frozenset({"eq", "ne", "isNull", "contains"})
     item: ClassVar[FieldType]
+
+    @property
+    def element(self) -> FieldType:
+        return self.item
 
     def stored(self, value: Any) -> list[Any]:
         return [self.item.stored(self._checked(element)) for element in self._list(value)]
@@ -236,9 +277,6 @@ class ListType(FieldType):
 
     def describe(self) -> dict[str, Any]:
         return {"type": "array", "items": self.item.describe()}
-
-    def converted(self, column: str) -> str:
-        return f"{column}::text::{self.column}"
 
 
 class TextListType(ListType):
@@ -259,6 +297,7 @@ class NumberListType(ListType):
 
     name = "[number]"
     column = "double precision[]"
+    foreign_words = NumberType.foreign_words
     item = NumberType()
 
     def _checked(self, element: Any) -> float | int:
@@ -268,34 +307,21 @@ class NumberListType(ListType):
 
 
 def json_text(value: Any) -> str:
-    _check_json(value)
-    return orjson.dumps(value).decode()
+    """The JSON text of a value that fits into PostgreSQL. Raises NotOfType."""
+    return orjson.dumps(_storable(value)).decode()
 
 
-def _check_json(value: Any) -> None:
-    """Raises NotOfType for what JSON in PostgreSQL cannot hold."""
-    stack = [value]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, str):
-            if "\x00" in part:
-                raise NotOfType("must not hold the character U+0000")
-        elif isinstance(part, list):
-            stack.extend(part)
-        elif isinstance(part, dict):
-            stack.extend(part.keys())
-            stack.extend(part.values())
-        elif isinstance(part, int):
-            if not -(2**63) <= part < 2**64:
-                raise NotOfType("must not hold integers beyond 64 bits")
-        elif isinstance(part, float) and not math.isfinite(part):
-            raise NotOfType("must not hold numbers beyond the range of a double")
+def _storable(value: Any) -> Any:
+    problem = json_problem(value)
+    if problem is not None:
+        raise NotOfType(problem)
+    return value
 
 
 TEXT = TextType()
 TIMESTAMP = TimestampType()
 UUID_TYPE = UuidType()
-LINK = LinkType()
+LINK = link_to(UUID_TYPE)
 
 FIELD_TYPES: dict[str, FieldType] = {
     type.name: type
