@@ -9,10 +9,11 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -156,7 +157,24 @@ class Runner:
             raise refused
 
     def _ctx(self, caller: Caller, unit: Unit) -> Ctx:
-        return Ctx(actor=caller.actor, now=datetime.now(UTC), unit=unit, ports=self._ports, request=caller.request)
+        return Ctx(
+            actor=caller.actor,
+            now=datetime.now(UTC),
+            unit=unit,
+            ports=self._ports,
+            request=caller.request,
+            apart=partial(self._apart, caller),
+        )
+
+    async def _apart(self, caller: Caller, work: Callable[[Ctx], Awaitable[Any]]) -> Any:
+        """What `work` comes to in a unit of its own, committed."""
+        async with self._units.unit(writes=True) as unit:
+            ctx = self._ctx(caller, unit)
+            done = await work(ctx)
+            await outbox.write(ctx)
+            await unit.commit()
+        self._committed(ctx.tenant_id, ctx.events)
+        return done
 
     async def _query(self, operation: Operation, variables: Mapping[str, Any], caller: Caller) -> Answer:
         async with self._units.unit(writes=False) as unit:
@@ -179,8 +197,9 @@ class Runner:
                 answer = Answer(None, [errors.refusal(refused)])
         if not answer.errors and not answer.replayed:
             self._committed(ctx.tenant_id, ctx.events)
-        elif ctx.refusal_work:
-            await self._after_refusal(ctx, caller)
+        else:
+            for work in ctx.refusal_work:
+                await self._apart(caller, work)
         return answer
 
     async def _answered(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx, key: str | None) -> Answer:
@@ -192,20 +211,13 @@ class Runner:
         if kept is not None:
             return Answer(keeping.restored(kept), replayed=True)
         answer = await self._once(operation, variables, ctx)
-        if not answer.errors:
+        if not answer.errors and not ctx.keeps_nothing:
             await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
         return answer
 
     async def _once(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> Answer:
         result = await self._execute(operation, variables, ctx)
         return Answer(None if result.errors else result.data, result.errors or ())
-
-    async def _after_refusal(self, refused: Ctx, caller: Caller) -> None:
-        async with self._units.unit(writes=True) as unit:
-            ctx = self._ctx(caller, unit)
-            for work in refused.refusal_work:
-                await work(ctx)
-            await unit.commit()
 
     async def _execute(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
         result: Any = execute(self.schema, operation.document, **_asked(operation, variables, ctx))

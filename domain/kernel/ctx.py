@@ -46,11 +46,21 @@ class Request:
     client_ip: str | None = None
 
 
+Apart = Callable[[Callable[["Ctx"], Awaitable[Any]]], Awaitable[Any]]
+
+
 class Ctx:
     """One operation. Sibling resolvers share it, so its database verbs take turns on a lock."""
 
     def __init__(
-        self, *, actor: Actor, now: datetime, unit: Unit, ports: "Ports", request: Request | None = None
+        self,
+        *,
+        actor: Actor,
+        now: datetime,
+        unit: Unit,
+        ports: "Ports",
+        request: Request | None = None,
+        apart: "Apart | None" = None,
     ) -> None:
         self.actor = actor
         self.tenant_id = actor.tenant_id
@@ -60,8 +70,10 @@ class Ctx:
         self.events: list[Event] = []
         self.changed_apps: set[str] = set()  # apps this operation itself installed or took away
         self.refusal_work: list[Callable[[Ctx], Awaitable[None]]] = []
+        self.keeps_nothing = False
         self._needed: dict[str, None] = {}  # in the order they were asked for
         self._unit = unit
+        self._apart = apart
         self._turn = asyncio.Lock()
 
     # Who may.
@@ -97,6 +109,20 @@ class Ctx:
     def if_refused(self, work: "Callable[[Ctx], Awaitable[None]]") -> None:
         """Should this operation be refused and rolled back, do `work` in a unit of its own."""
         self.refusal_work.append(work)
+
+    def keep_nothing(self) -> None:
+        """What this operation is asked with, or answers, is a secret: no key makes its answer be kept."""
+        self.keeps_nothing = True
+
+    async def apart(self, work: "Callable[[Ctx], Awaitable[T]]") -> T:
+        """What `work` comes to in a unit of its own, committed before this goes on and whatever becomes of it.
+
+        For what must stay done (a code is used up by the attempt), and for what is asked of the database before a
+        wait for somebody outside: an operation that asks nothing itself until then holds no connection meanwhile.
+        """
+        assert self._apart is not None
+        done: T = await self._apart(work)
+        return done
 
     # Rows of the platform. Every select of them starts at `visible`.
 
