@@ -7,6 +7,7 @@ from domain.identity.ports import Passwords, Tokens
 from domain.kernel.events import Feed
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
+from domain.secrets.ports import Cipher
 from domain.workers.ports import AppWorkers
 
 if TYPE_CHECKING:
@@ -23,5 +24,6 @@ class Ports:
     feed: Feed
     machine: Machine
     catalog: "Catalog"
+    cipher: Cipher
     workers: AppWorkers
     password_login: bool = True

@@ -24,8 +24,10 @@ from infra.logs import get_logger
 
 POLL_S = 1.0
 UNSETTLED_POLL_S = 0.02  # while an event is committed but an older transaction still runs
-BATCH = 500
+BATCH = 100  # rows read at once, with their values: what this takes of memory
 WAITING_MAX = 1_000  # changes a slow listener may be behind
+WAITING_BYTES_MAX = 8 * 2**20  # and what they may hold
+POSITION_MAX = 2**63 - 1
 CHANNEL = "stoa:outbox"
 RECONNECT_S = 1.0
 
@@ -35,18 +37,19 @@ Position = tuple[int, int]  # transaction, row
 
 log = get_logger(__name__)
 
-# `tx` below every running transaction: nothing can appear before such a row any more.
+# `tx` below every running transaction: nothing can appear before such a row any more. A row's values are read
+# once it is settled, and only where they are wanted.
 _READ_SQL = """
-SELECT o.tx::text AS tx, o.id, o.tenant_id, o.kind, o.payload::text AS payload,
-       o.tx < pg_snapshot_xmin(pg_current_snapshot()) AS settled,
+SELECT o.tx::text AS tx, o.id, o.tenant_id, o.kind, o.payload::text AS payload, s.settled,
        a.app_id, a.entity, a.operation, a.record_id, a.actor_id, a.changed_at,
-       CASE WHEN {wanted} THEN a.old_record::text END AS before,
-       CASE WHEN {wanted} THEN a.new_record::text END AS after, {wanted} AS loaded
-FROM stoa.outbox o LEFT JOIN stoa.audit_log a ON a.id = o.audit_id
+       CASE WHEN s.settled AND {wanted} THEN a.old_record::text END AS before,
+       CASE WHEN s.settled AND {wanted} THEN a.new_record::text END AS after, {wanted} AS loaded
+FROM stoa.outbox o
+CROSS JOIN LATERAL (SELECT o.tx < pg_snapshot_xmin(pg_current_snapshot()) AS settled) s
+LEFT JOIN stoa.audit_log a ON a.id = o.audit_id
 WHERE {rows} ORDER BY o.tx, o.id LIMIT {limit}
 """
 _BEHIND = "(o.tx, o.id) > ($1::text::xid8, $2::bigint)"
-# The values of a record are read only where somebody listens.
 _LIVE_SQL = _READ_SQL.format(
     wanted="o.tenant_id::text || '.' || a.app_id || '.' || a.entity = ANY ($3::text[])", rows=_BEHIND, limit=BATCH
 )
@@ -55,8 +58,12 @@ _REPLAY_SQL = _READ_SQL.format(
 )
 _ONE_SQL = _READ_SQL.format(wanted="true", rows="o.id = $1", limit=1)
 _HEAD_SQL = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS tx"
-_HORIZON_SQL = "SELECT tx::text AS tx, outbox_id AS id FROM stoa.outbox_horizon"
-_CURSOR = re.compile(r"(\d{1,19})-(\d{1,19})")
+# How far the log reaches back, and whether a transaction can have written to it yet.
+_REACH_SQL = """
+SELECT tx::text AS tx, outbox_id AS id, $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) AS past
+FROM stoa.outbox_horizon
+"""
+_CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 @dataclass(eq=False)
@@ -65,17 +72,36 @@ class _Listener:
 
     watch: Watch
     since: Position
-    waiting: asyncio.Queue[RecordChange] = field(default_factory=lambda: asyncio.Queue(WAITING_MAX))
-    behind: bool = False
+    waiting: asyncio.Queue[RecordChange | Gone] = field(default_factory=asyncio.Queue)
+    waiting_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.condition = repr(self.watch.matches)  # what is asked once for all that have it in common
 
-    def tell(self, change: RecordChange) -> None:
-        try:
-            self.waiting.put_nowait(change)
-        except asyncio.QueueFull:
-            self.behind = True
+    def tell(self, change: RecordChange) -> bool:
+        """Whether there was room for the change."""
+        size = _bytes(change)
+        fits = self.waiting_bytes + size <= WAITING_BYTES_MAX or self.waiting.empty()
+        if not fits or self.waiting.qsize() >= WAITING_MAX:
+            return False
+        self.waiting_bytes += size
+        self.waiting.put_nowait(change)
+        return True
+
+    def end(self, why: Gone) -> None:
+        """Let go of what waits, and say why there will be no more."""
+        while not self.waiting.empty():
+            self.waiting.get_nowait()
+        self.waiting.put_nowait(why)
+
+    async def next(self) -> RecordChange:
+        """The next change. Raises Gone when this listener has been ended."""
+        told = await self.waiting.get()
+        if isinstance(told, Gone):
+            self.waiting.put_nowait(told)  # it stays ended, however often it is asked
+            raise told
+        self.waiting_bytes -= _bytes(told)
+        return told
 
 
 class OutboxFeed:
@@ -132,35 +158,37 @@ class OutboxFeed:
 
     async def _where(self) -> Position:
         if self._position is None:
-            self._position = await self._head()
+            head = int((await self._fetch(Statement(_HEAD_SQL)))[0]["tx"]) - 1, POSITION_MAX
+            self._position = self._position or head  # somebody else may have been faster
         return self._position
-
-    async def _head(self) -> Position:
-        return int((await self._fetch(Statement(_HEAD_SQL)))[0]["tx"]) - 1, 2**63 - 1
 
     async def _resumable(self, cursor: str) -> Position:
         """The position of a cursor. Raises Invalid, Gone."""
-        if not _CURSOR.fullmatch(cursor):
+        position = _position(cursor) if _CURSOR.fullmatch(cursor) else None
+        if position is None or max(position) > POSITION_MAX:
             raise Invalid("after", "not a cursor of changes")
-        position = _position(cursor)
-        horizon = (await self._fetch(Statement(_HORIZON_SQL)))[0]
-        if position[1] >= 2**63 or position < (int(horizon["tx"]), horizon["id"]):
-            raise Gone("the log of changes no longer reaches back to this cursor; read the records anew")
+        await self._refuse_unreachable(position)
         return position
 
+    async def _refuse_unreachable(self, position: Position) -> None:
+        """Raises Gone for a position the log no longer reaches, or one of a log that was longer than this one."""
+        reach = (await self._fetch(Statement(_REACH_SQL, (str(position[0]),))))[0]
+        if position < (int(reach["tx"]), reach["id"]) or not reach["past"]:
+            raise Gone("the log of changes does not reach back to this cursor; read the records anew")
+
     async def replay(self, watch: Watch, begin: Position, end: Position) -> AsyncIterator[RecordChange]:
-        while begin < end:
+        """The changes behind `begin`, up to `end`. Raises Gone when the log is pruned faster than they are read."""
+        more = True
+        while more and begin < end:
             asked = (str(begin[0]), begin[1], watch.tenant_id, watch.app_id, watch.entity)
             rows = await self._fetch(Statement(_REPLAY_SQL, asked))
+            await self._refuse_unreachable(begin)
             for row in rows:
                 begin = (int(row["tx"]), row["id"])
-                if begin > end:
-                    return
                 change = _change(row)
-                if await self._meets(change, watch):
+                if begin <= end and await self._meets(change, watch):
                     yield change
-            if len(rows) < BATCH:
-                return
+            more = len(rows) == BATCH
 
     # Reading.
 
@@ -199,30 +227,34 @@ class OutboxFeed:
     async def _deliver(self, row: Mapping[str, Any]) -> None:
         position = (int(row["tx"]), row["id"])
         if row["app_id"] is not None:
-            await self._tell(row, position)
+            await self._tell(row)
         elif row["payload"] is not None:
             self._hear(row["tenant_id"], row["kind"], orjson.loads(row["payload"]))
         self._position = position
 
-    async def _tell(self, row: Mapping[str, Any], position: Position) -> None:
+    async def _tell(self, row: Mapping[str, Any]) -> None:
         """Tell the change to every listener it concerns; those that join while we ask are asked about as well."""
         topic = (row["tenant_id"], row["app_id"], row["entity"])
-        verdicts: dict[str, bool] = {}
+        verdicts: dict[str, bool | Gone] = {}
         change = None
-        while unasked := [li for li in self._around(topic, position) if li.condition not in verdicts]:
+        while unasked := [li for li in self._listeners.get(topic, ()) if li.condition not in verdicts]:
             if not row["loaded"]:
                 row = (await self._fetch(Statement(_ONE_SQL, (row["id"],))))[0]
             change = change or _change(row)
-            verdicts[unasked[0].condition] = await self._meets(change, unasked[0].watch)
-        for listener in self._around(topic, position):
-            if change is not None and verdicts[listener.condition]:
-                listener.tell(change)
-
-    def _around(self, topic: Topic, position: Position) -> list[_Listener]:
-        return [listener for listener in self._listeners.get(topic, ()) if listener.since < position]
+            try:
+                verdicts[unasked[0].condition] = await self._meets(change, unasked[0].watch)
+            except Gone as gone:
+                verdicts[unasked[0].condition] = gone
+        for listener in list(self._listeners.get(topic, ())):
+            verdict = verdicts[listener.condition]
+            if change is not None and verdict is True and not listener.tell(change):
+                verdict = Gone("the reader was too slow; resume from the last cursor it has")
+            if isinstance(verdict, Gone):
+                listener.end(verdict)
+                self.leave(listener)
 
     async def _meets(self, change: RecordChange, watch: Watch) -> bool:
-        """Whether the record, before or after the change, meets the condition."""
+        """Whether the record, before or after the change, meets the condition. Raises Gone when nobody can tell."""
         if watch.matches is None:
             return True
         states = b"[" + b",".join(state for state in (change.before, change.after) if state is not None) + b"]"
@@ -231,8 +263,8 @@ class OutboxFeed:
         sql = f"SELECT coalesce(bool_or({watch.matches.sql}), false) AS meets FROM {rows}"
         try:
             return bool((await self._fetch(Statement(sql, args)))[0]["meets"])
-        except StatementRefused:
-            return False  # the declaration has changed since: the condition speaks of what is no more
+        except StatementRefused as refused:
+            raise Gone("what was declared has changed, and the condition speaks of what is no more") from refused
 
     # Other processes.
 
@@ -276,14 +308,16 @@ class _Subscription:
                 return change
             self._past = None
         while True:
-            if self._listener.behind:
-                raise Gone("the reader was too slow; resume from the last cursor it has")
-            change = await self._listener.waiting.get()
+            change = await self._listener.next()
             if self._last is None or _position(change.cursor) > self._last:
                 return change
 
     async def aclose(self) -> None:
         self._feed.leave(self._listener)
+
+
+def _bytes(change: RecordChange) -> int:
+    return len(change.before or b"") + len(change.after or b"")
 
 
 def _position(cursor: str) -> Position:

@@ -17,11 +17,14 @@ from graph.documents import Documents
 from graph.run import Runner
 from infra.identity.passwords import Argon2Passwords
 from infra.identity.tokens import JwtTokens
+from infra.keys import MASTER, LiveRing
 from infra.machine import LocalMachine
 from infra.observing import Operations
 from infra.outbox import OutboxFeed
 from infra.postgres.database import Database
 from infra.seal import HmacSeal
+from infra.secrets import vault
+from infra.secrets.cipher import AesGcmCipher
 from infra.settings import Settings
 from infra.workers.absent import NoWorkers
 
@@ -37,6 +40,7 @@ class Platform:
         self.principals = Principals(tokens, database.fetch)
         self.feed = OutboxFeed(database.fetch, valkey_url, self._hear)
         self.passwords = Argon2Passwords()
+        self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
         self.ports = Ports(
             passwords=self.passwords,
             tokens=tokens,
@@ -44,6 +48,7 @@ class Platform:
             feed=self.feed,
             machine=LocalMachine(settings.data_dir),
             catalog=Catalog(),
+            cipher=AesGcmCipher(self.master_keys.keys),
             workers=NoWorkers(),
             password_login=settings.password_login,
         )
@@ -78,6 +83,7 @@ class Platform:
         """A platform on this database, until the end of the block."""
         database = await Database.open(database_url, settings.database_connections)
         platform = cls(settings, database, valkey_url)
+        await vault.check(database, platform.ports.cipher, platform.master_keys.source)
         await platform.feed.start()
         try:
             yield platform

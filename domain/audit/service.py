@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import String, cast
+from sqlalchemy import String, cast, insert
 
 from domain.access.permissions import Permission
 from domain.audit.model import AuditEntry
@@ -15,6 +15,7 @@ from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
 
 FIRST_DEFAULT = 100
+PLATFORM = "_platform"  # what entries that belong to no app have in its place; no app can be called so
 
 
 class AuditField(StrEnum):
@@ -64,6 +65,34 @@ class AuditQuery:
     descending: bool = True
     first: int = FIRST_DEFAULT
     before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What happened to something that is no record. `before` and `after` are for whoever reads the log: no secrets."""
+
+    entity: str
+    record_id: str
+    operation: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+async def note(ctx: Ctx, what: Note) -> None:
+    """Write an entry about the platform itself, by whoever asks."""
+    row = {
+        "tenant_id": ctx.tenant_id,
+        "app_id": PLATFORM,
+        "entity": what.entity,
+        "record_id": what.record_id,
+        "operation": what.operation,
+        "old_record": what.before,
+        "new_record": what.after,
+        "actor_id": ctx.actor.user_id,
+        "door": ctx.request.door,
+        "changed_at": ctx.now,
+    }
+    await ctx.execute(insert(AuditEntry).values(row))
 
 
 async def entries(ctx: Ctx, query: AuditQuery) -> Sequence[AuditEntry]:
