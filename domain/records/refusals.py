@@ -1,12 +1,16 @@
 """What PostgreSQL refuses about records, in the words of the declaration. SQL is never shown."""
 
-from domain.kernel.errors import Conflict, DomainError, Invalid
+from domain.kernel.errors import Conflict, DomainError, Invalid, Unavailable
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, StatementRefused
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.plan import wanted_marks
 
 RESTRICT_STATE = "23001"
 SCHEMA_CHANGED_STATES = ("42703", "42P01", "3F000", "42804", "42883", "0A000")
+
+
+class DeclarationChanged(Unavailable):
+    """The declaration changed between being looked up and being used; the same request again finds the new one."""
 
 
 def record_refusal(schema: AppSchema, entity: ObjectType, refused: StatementRefused) -> Exception:
@@ -32,7 +36,7 @@ def record_refusal(schema: AppSchema, entity: ObjectType, refused: StatementRefu
     if state.startswith("22"):
         return Invalid(None, "a value is outside what its field can hold")
     if state in SCHEMA_CHANGED_STATES:
-        return Conflict(f"the declaration of '{entity.name}' has just changed; try again", retry_after_s=1)
+        return DeclarationChanged(f"the declaration of '{entity.name}' has just changed; try again", retry_after_s=1)
     return refused
 
 

@@ -4,10 +4,10 @@ Each verb asks in this order: may this app be spoken of at all, is the id one, m
 entity, is the input right. What comes out is the row as JSON text.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -22,7 +22,7 @@ from domain.kernel.unit import Statement, StatementRefused
 from domain.records import sql
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.query import Order
-from domain.records.refusals import record_refusal
+from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.spelling.native import NativeReader
 from domain.records.spelling.reader import Reader
 from domain.records.spelling.rootcx import RootcxReader
@@ -32,6 +32,8 @@ from domain.records.types import ListType, NotOfType
 BULK_MAX = 1000
 ROWS_MAX = 100_000  # what a list without a limit may come to
 OFFSET_MAX = 10_000_000
+
+T = TypeVar("T")
 
 
 class Dialect(StrEnum):
@@ -85,8 +87,20 @@ def record_id(ctx: Ctx, app_id: str, id: str) -> str:
 async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     """One record. Raises Invalid on `id`, Denied, Missing."""
     id = record_id(ctx, app_id, id)
-    at = await opened(ctx, app_id, entity, Verb.READ)
-    return await _one(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id)), id)
+
+    async def read(at: Opened) -> RawJson:
+        return await _one(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id)), id)
+
+    return await _as_declared(ctx, app_id, entity, read)
+
+
+async def _as_declared(ctx: Ctx, app_id: str, entity: str, read: Callable[[Opened], Awaitable[T]]) -> T:
+    """What `read` makes of the entity; once more if its declaration changed since it was looked up."""
+    try:
+        return await read(await opened(ctx, app_id, entity, Verb.READ))
+    except DeclarationChanged:
+        ctx.ports.catalog.forget(ctx.tenant_id, app_id)
+        return await read(await opened(ctx, app_id, entity, Verb.READ))
 
 
 def _id_operand(at: Opened, id: str) -> object:
@@ -148,8 +162,7 @@ async def find(ctx: Ctx, app_id: str, entity: str, query: Query, wanted: Collect
     `wanted` names what is needed of it: `rows` (all in one JSON text), `documents` (each by itself, with its
     cursor) and `total`. Raises Denied, Missing, and Invalid on the part of the query that is wrong.
     """
-    at = await opened(ctx, app_id, entity, Verb.READ)
-    return await _found(ctx, at, query, wanted)
+    return await _as_declared(ctx, app_id, entity, lambda at: _found(ctx, at, query, wanted))
 
 
 async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) -> Found:
