@@ -29,6 +29,7 @@ from domain.kernel.ctx import ANONYMOUS, Actor, Ctx, Request
 from domain.kernel.errors import Code, DomainError, Limited, TimedOut, Unauthenticated
 from domain.kernel.events import Event
 from domain.kernel.unit import Unit
+from domain.kernel.upload import Upload
 from domain.outbox import service as outbox
 from domain.ports import Ports
 from graph import errors, keeping
@@ -136,11 +137,11 @@ class Runner:
         started = time.perf_counter()
         try:
             self._admit(operation, caller)
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(TIMEOUT_S) as limit:
                 if operation.type is OperationType.MUTATION:
-                    answer = await self._mutate(operation, variables, caller, idempotency_key)
+                    answer = await self._mutate(operation, variables, caller, limit, idempotency_key)
                 else:
-                    answer = await self._query(operation, variables, caller)
+                    answer = await self._query(operation, variables, caller, limit)
         except Exception as problem:
             answer = _failed(problem)
         return self._finished(operation, caller, answer, started)
@@ -156,7 +157,7 @@ class Runner:
         if refused is not None:
             raise refused
 
-    def _ctx(self, caller: Caller, unit: Unit) -> Ctx:
+    def _ctx(self, caller: Caller, unit: Unit, limit: asyncio.Timeout | None = None) -> Ctx:
         return Ctx(
             actor=caller.actor,
             now=datetime.now(UTC),
@@ -164,6 +165,7 @@ class Runner:
             ports=self._ports,
             request=caller.request,
             apart=partial(self._apart, caller),
+            limit=limit,
         )
 
     async def _apart(self, caller: Caller, work: Callable[[Ctx], Awaitable[Any]]) -> Any:
@@ -176,16 +178,23 @@ class Runner:
         self._committed(ctx.tenant_id, ctx.events)
         return done
 
-    async def _query(self, operation: Operation, variables: Mapping[str, Any], caller: Caller) -> Answer:
+    async def _query(
+        self, operation: Operation, variables: Mapping[str, Any], caller: Caller, limit: asyncio.Timeout
+    ) -> Answer:
         async with self._units.unit(writes=False) as unit:
-            result = await self._execute(operation, variables, self._ctx(caller, unit))
+            result = await self._execute(operation, variables, self._ctx(caller, unit, limit))
         return Answer(result.data, result.errors or ())
 
     async def _mutate(
-        self, operation: Operation, variables: Mapping[str, Any], caller: Caller, key: str | None
+        self,
+        operation: Operation,
+        variables: Mapping[str, Any],
+        caller: Caller,
+        limit: asyncio.Timeout,
+        key: str | None,
     ) -> Answer:
         async with self._units.unit(writes=True) as unit:
-            ctx = self._ctx(caller, unit)
+            ctx = self._ctx(caller, unit, limit)
             try:
                 # What a public operation answers (tokens, say) is nobody's to keep.
                 key = None if caller.anonymous or operation.public else key
@@ -207,11 +216,16 @@ class Runner:
         if key is None:
             return await self._once(operation, variables, ctx)
         asked = _hash(operation, variables)
-        kept = await idempotency.answer_of(ctx, key, asked)
+        # A file takes its time to come, and no connection waits for it: the key is looked for apart, and again after.
+        waits = any(isinstance(value, Upload) for value in variables.values())
+        look = partial(idempotency.answer_of, key=key, request_hash=asked)
+        kept = await (ctx.apart(look) if waits else look(ctx))
         if kept is not None:
             return Answer(keeping.restored(kept), replayed=True)
         answer = await self._once(operation, variables, ctx)
         if not answer.errors and not ctx.keeps_nothing:
+            if waits and (kept := await look(ctx)) is not None:
+                return Answer(keeping.restored(kept), replayed=True)
             await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
         return answer
 
@@ -378,7 +392,14 @@ def _asked(operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> dict
 def _hash(operation: Operation, variables: Mapping[str, Any]) -> bytes:
     """What tells one request from another: a stored operation by its label, any other by its text."""
     asked = [operation.label, operation.source, operation.name, variables]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=_of_file).encode()).digest()
+
+
+def _of_file(value: Any) -> Any:
+    """What a file's sender says of it, before its bytes are there."""
+    if isinstance(value, Upload):
+        return [value.filename, value.content_type, value.size_bytes]
+    raise TypeError(f"{type(value).__name__} is no input")
 
 
 def _input_error(path: Sequence[str | int], message: str) -> GraphQLError:

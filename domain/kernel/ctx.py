@@ -12,7 +12,7 @@ from sqlalchemy import Executable, Result, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.access.permissions import NO_GRANTS, Grants
-from domain.kernel.errors import Missing, Unauthenticated, permission_denied
+from domain.kernel.errors import Missing, TimedOut, Unauthenticated, permission_denied
 from domain.kernel.events import Event
 from domain.kernel.model import DEFAULT_TENANT, Base, OfTenant
 from domain.kernel.unit import Statement, Unit
@@ -61,6 +61,7 @@ class Ctx:
         ports: "Ports",
         request: Request | None = None,
         apart: "Apart | None" = None,
+        limit: asyncio.Timeout | None = None,
     ) -> None:
         self.actor = actor
         self.tenant_id = actor.tenant_id
@@ -74,6 +75,7 @@ class Ctx:
         self._needed: dict[str, None] = {}  # in the order they were asked for
         self._unit = unit
         self._apart = apart
+        self._limit = limit
         self._turn = asyncio.Lock()
 
     # Who may.
@@ -100,6 +102,10 @@ class Ctx:
         for key in list(self._needed):
             self.need(key)
 
+    def enter(self, tenant_id: UUID) -> None:
+        """Go on in the tenant that a token of our own names: its bearer may be nobody, or somebody of elsewhere."""
+        self.tenant_id = tenant_id
+
     # What happened.
 
     def emit(self, event: Event) -> None:
@@ -123,6 +129,24 @@ class Ctx:
         assert self._apart is not None
         done: T = await self._apart(work)
         return done
+
+    async def outside(self, work: Awaitable[T], most_s: float) -> T:
+        """What `work` comes to, which waits for somebody outside, for up to `most_s`: our own clock stands still.
+
+        To be awaited while the operation holds no connection, see `apart`. Raises TimedOut.
+        """
+        loop = asyncio.get_running_loop()
+        began, ends = loop.time(), self._limit.when() if self._limit else None
+        if self._limit is not None:
+            self._limit.reschedule(None)
+        try:
+            async with asyncio.timeout(most_s):
+                return await work
+        except TimeoutError as late:
+            raise TimedOut(f"this took longer than {most_s:g} s") from late
+        finally:
+            if self._limit is not None and ends is not None:
+                self._limit.reschedule(ends + loop.time() - began)
 
     # Rows of the platform. Every select of them starts at `visible`.
 

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """A finer word than the code, where dialects tell cases of one code apart."""
 
     NAME_TAKEN = "NAME_TAKEN"
+    FILE_TOO_LARGE = "FILE_TOO_LARGE"  # for the place it was meant for
+    TYPE_NOT_ALLOWED = "TYPE_NOT_ALLOWED"  # in the place it was meant for
 
 
 class DomainError(Exception):
@@ -123,6 +125,12 @@ class TooLarge(DomainError):
     """The body is larger than we take."""
 
     code = Code.PAYLOAD_TOO_LARGE
+
+
+class Unsupported(DomainError):
+    """A body or file of a kind that is not taken."""
+
+    code = Code.UNSUPPORTED_MEDIA_TYPE
 
 
 class Failed(DomainError):
