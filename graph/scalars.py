@@ -12,6 +12,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from domain.kernel.ids import parse_uuid
 from domain.kernel.rawjson import RawJson
+from domain.kernel.secret import SecretText
 from graph.rules import JsonSchema
 
 Json = NewType("Json", object)
@@ -45,6 +46,12 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StrawberryInputCoercionError("must be an object")
     return value
+
+
+def _secret(value: Any) -> SecretText:
+    if not isinstance(value, str):
+        raise StrawberryInputCoercionError("must be a string")  # other scalars quote what they were given
+    return SecretText(value)
 
 
 def _uuid(value: Any) -> UUID:
@@ -110,6 +117,12 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="An integer of up to 64 bits.",
         parse_value=_big_int,
         directives=_shape({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}),
+    ),
+    SecretText: strawberry.scalar(
+        name="SecretText",
+        description="A text that is taken and never shown again.",
+        parse_value=_secret,
+        directives=_shape({"type": "string", "writeOnly": True}),
     ),
     UUID: strawberry.scalar(
         name="UUID",

@@ -13,9 +13,30 @@ from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
 from graph.rules import Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
 from graph.scalars import SCALARS
+from graph.secrets import SecretsMutation, SecretsQuery
 
-Query = merge_types("Query", (RuntimeQuery, IdentityQuery, AccessQuery, AppsQuery, RecordsQuery, AuditLogQuery))
-Mutation = merge_types("Mutation", (IdentityMutation, AccessMutation, AppsMutation, RecordsMutation))
+Query = merge_types(
+    "Query",
+    (
+        RuntimeQuery,
+        IdentityQuery,
+        AccessQuery,
+        AppsQuery,
+        RecordsQuery,
+        AuditLogQuery,
+        SecretsQuery,
+    ),
+)
+Mutation = merge_types(
+    "Mutation",
+    (
+        IdentityMutation,
+        AccessMutation,
+        AppsMutation,
+        RecordsMutation,
+        SecretsMutation,
+    ),
+)
 Subscription = merge_types("Subscription", (RecordsSubscription,))
 
 

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 
 from graph.http import GraphQLEndpoint
 from graph.ws import WebSocketEndpoint
+from infra.failure import Failure
 from infra.logs import get_logger
 from infra.platform import Platform
 from infra.rest_backend import RunnerBackend
@@ -88,7 +89,8 @@ class Application:
             try:
                 await self._start(running)
             except Exception as problem:
-                log.exception("start_failed")
+                if not isinstance(problem, Failure):
+                    log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": str(problem)})
                 return
             await send({"type": "lifespan.startup.complete"})

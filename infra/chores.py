@@ -1,17 +1,15 @@
 """What a worker keeps tidy: rows that have served their time."""
 
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete
 
-from domain.apps.catalog import Catalog
 from domain.idempotency import service as idempotency
 from domain.identity.model import Session
 from domain.kernel.ctx import ANONYMOUS, Ctx, Request
 from domain.outbox import service as outbox
-from domain.ports import Ports
+from infra.ports import only
 from infra.postgres.database import Database
 
 CONNECTIONS = 1
@@ -22,16 +20,10 @@ async def tidy(context: dict[str, Any]) -> None:
     database = await Database.open(context["database_url"], CONNECTIONS)
     try:
         async with database.unit(writes=True) as unit:
-            ctx = Ctx(actor=ANONYMOUS, now=datetime.now(UTC), unit=unit, ports=_none(), request=Request(door="worker"))
+            ctx = Ctx(actor=ANONYMOUS, now=datetime.now(UTC), unit=unit, ports=only(), request=Request(door="worker"))
             await ctx.execute(delete(Session).where(Session.expires_at < ctx.now))
             await idempotency.forget_old(ctx)
             await outbox.prune(ctx)
             await unit.commit()
     finally:
         await database.close()
-
-
-def _none() -> Ports:
-    """Chores ask nothing of the outside."""
-    nothing: dict[str, Any] = {field.name: None for field in fields(Ports)}
-    return Ports(**{**nothing, "catalog": Catalog()})

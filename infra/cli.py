@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Signing keys of the data folder.")
 app.add_typer(keys, name="keys")
+vault = typer.Typer(help="The vault of secrets.")
+app.add_typer(vault, name="secrets")
 
 
 def main() -> None:
@@ -196,7 +198,39 @@ def rotate_keys() -> None:
         raise Misuse("the keys come from STOA_SECRET_KEY: put a new one first there, and keep the others after it")
     make_folder(settings.data_dir)
     key = key_ring.rotate(settings.data_dir)
-    print(f"key {key.kid} signs from the next start, in {settings.data_dir / key_ring.FILE_NAME}")
+    print(f"key {key.kid} signs from the next start, in {settings.data_dir / key_ring.SIGNING.file_name}")
+
+
+@vault.command("rotate")
+def rotate_vault() -> None:
+    """Put every secret under the first master key, while they are in use.
+
+    A new key is made for it where the keys are those of the data folder. Broken off, it goes on when it is run again.
+    """
+    import asyncio
+
+    from infra import attach
+    from infra.keys import MASTER, LiveRing
+    from infra.lock import make_folder
+    from infra.postgres import migrate as migrations
+    from infra.postgres.database import Database
+    from infra.secrets.vault import rotate
+
+    settings = settings_of()
+    make_folder(settings.data_dir)
+    ring = LiveRing(settings.master_keys, settings.data_dir, MASTER)
+
+    async def run(url: str) -> tuple[str, int]:
+        await migrations.upgrade(url)
+        database = await Database.open(url, 1)
+        try:
+            return await rotate(database, ring)
+        finally:
+            await database.close()
+
+    with attach.database(settings) as url:
+        key_id, count = asyncio.run(run(url))
+    print(f"{count} secrets are now under master key {key_id}; the others in {ring.source} are for older backups only")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Settings: one frozen dataclass, read from the environment once and passed down.
 
-Every field is a variable `STOA_<FIELD>` (the keys are STOA_SECRET_KEY). A new setting is one line in `Settings`;
-`stoa settings` prints them all with their meaning.
+Every field is a variable `STOA_<FIELD>` (the rings of keys are STOA_SECRET_KEY and STOA_MASTER_KEY). A new setting is
+one line in `Settings`; `stoa settings` prints them all with their meaning.
 """
 
 import re
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from infra import keys as key_ring
 from infra.failure import Misuse
-from infra.keys import SigningKey
+from infra.keys import MASTER, SIGNING, Key, Use
 
 T = TypeVar("T")
 
@@ -118,11 +118,14 @@ def origins(text: str) -> tuple[str, ...]:
     return found
 
 
-def signing_keys(text: str) -> tuple[SigningKey, ...]:
-    try:
-        return key_ring.parse(text)
-    except ValueError as problem:
-        raise Unusable(str(problem), key_ring.ALLOWED) from None
+def ring(use: Use) -> Callable[[str], tuple[Key, ...]]:
+    def parse(text: str) -> tuple[Key, ...]:
+        try:
+            return key_ring.parse(text, use)
+        except ValueError as problem:
+            raise Unusable(str(problem), use.allowed) from None
+
+    return parse
 
 
 def setting(parse: Callable[[str], T], default: T, about: str, *, variable: str = "", secret: bool = False) -> T:
@@ -141,11 +144,18 @@ class Settings:
         database_url, None, "PostgreSQL 15 or newer; without it one is embedded", secret=True
     )
     valkey_url: str | None = setting(valkey_url, None, "Valkey or Redis; without it one is embedded", secret=True)
-    keys: tuple[SigningKey, ...] = setting(
-        signing_keys,
+    keys: tuple[Key, ...] = setting(
+        ring(SIGNING),
         (),
-        f"signing keys, the first one signs; without it they are in {key_ring.FILE_NAME} of the data folder",
-        variable="STOA_SECRET_KEY",
+        f"signing keys, the first one signs; without it they are in {SIGNING.file_name} of the data folder",
+        variable=SIGNING.variable,
+        secret=True,
+    )
+    master_keys: tuple[Key, ...] = setting(
+        ring(MASTER),
+        (),
+        f"keys of the vault, the first one encrypts; without it they are in {MASTER.file_name} of the data folder",
+        variable=MASTER.variable,
         secret=True,
     )
     public_url: str = setting(web_url, "", "address people reach it at; without it http://host:port")
@@ -192,12 +202,15 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """The variables a child process needs to come to the same settings. Keys aren't among them: it inherits
-        STOA_SECRET_KEY or reads the same file."""
+        their variables or reads the same files."""
         return {
             variable_of(f.name): text
             for f in fields(self)
-            if f.name != "keys" and (text := spelled(getattr(self, f.name)))
+            if f.name not in RINGS and (text := spelled(getattr(self, f.name)))
         }
+
+
+RINGS = ("keys", "master_keys")
 
 
 def variable_of(field_name: str) -> str:
@@ -225,7 +238,7 @@ def listing(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _masked(name: str, value: object) -> str:
-    if name == "keys" and isinstance(value, tuple):
+    if name in RINGS and isinstance(value, tuple):
         return ",".join(f"{key.kid}:***" for key in value)
     if isinstance(value, str) and (parts := urlsplit(value)).password is not None:
         return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))

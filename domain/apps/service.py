@@ -17,6 +17,7 @@ from domain.kernel.model import DEFAULT_TENANT, SCHEMA
 from domain.kernel.unit import Statement
 from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
+from domain.secrets import service as secrets
 
 APPS_MAX = 10_000
 LOCK_TIMEOUT = "5s"
@@ -171,7 +172,7 @@ async def plan_install(ctx: Ctx, source: object) -> Plan:
 
 
 async def uninstall(ctx: Ctx, app_id: str) -> None:
-    """Take an app away with all its records. One that is not there is taken away already. Raises Denied."""
+    """Take an app away with all its records and secrets. One that is not there is taken away already. Raises Denied."""
     ctx.need(Permission.APPS_INSTALL)
     if is_reserved(app_id):
         raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
@@ -181,5 +182,6 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
         return
     await ctx.fetch(Statement(f"DROP SCHEMA IF EXISTS {quoted(there.schema_name)} CASCADE"))
     await ctx.remove(there)
+    await secrets.discard_all(ctx, secrets.app_scope(app_id))
     ctx.changed_apps.add(app_id)
     ctx.emit(AppChanged(app_id))

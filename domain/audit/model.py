@@ -12,7 +12,7 @@ from domain.kernel.model import SCHEMA, Base, OfTenant
 
 
 class AuditEntry(OfTenant, Base):
-    """One change of one record. Rows are only ever added."""
+    """One change of one record, or of the platform itself. Rows are only ever added."""
 
     __tablename__ = "audit_log"
     __table_args__ = (
@@ -24,7 +24,7 @@ class AuditEntry(OfTenant, Base):
     app_id: Mapped[str]
     entity: Mapped[str]
     record_id: Mapped[str]
-    operation: Mapped[str]  # INSERT, UPDATE or DELETE
+    operation: Mapped[str]  # INSERT, UPDATE or DELETE; READ of what is a secret
     old_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     new_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     actor_id: Mapped[UUID | None]

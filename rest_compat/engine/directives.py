@@ -93,6 +93,8 @@ enum RestTransform {
   OMIT_NULL
   "A list of objects becomes an object: each one's `key` to its `value`."
   ENTRIES
+  "A list of objects becomes the list of their `key`s."
+  KEYS
 }
 '''
 

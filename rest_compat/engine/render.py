@@ -34,6 +34,10 @@ def _entries(value: Any) -> Any:
     return {entry["key"]: entry["value"] for entry in value}
 
 
+def _keys(value: Any) -> Any:
+    return [entry["key"] for entry in value]
+
+
 RENDERS: Mapping[str, Render] = {
     "LOWER": _lower,
     "UPPER": _upper,
@@ -41,6 +45,7 @@ RENDERS: Mapping[str, Render] = {
     "TIME_POSTGRES": _postgres,
     "TIME_UNIX": _unix,
     "ENTRIES": _entries,
+    "KEYS": _keys,
 }
 ON_EACH = frozenset({"LOWER", "UPPER", "TIME_OFFSET", "TIME_POSTGRES", "TIME_UNIX"})  # of a list, on its elements
 OMIT_NULL = "OMIT_NULL"
@@ -58,4 +63,6 @@ def schema_of(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         case "ENTRIES":
             entry = schema.get("items", {}).get("properties", {})
             return {"type": "object", "additionalProperties": entry.get("value", {})}
+        case "KEYS":
+            return {"type": "array", "items": schema["items"]["properties"]["key"]}
     return dict(schema)

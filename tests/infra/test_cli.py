@@ -24,7 +24,7 @@ def test_settings_lists_every_variable_and_no_secret(tmp_path):
     assert code == 0
     assert "hunter2" not in out
     assert f"STOA_DATA_DIR              {tmp_path}/data" in out
-    assert len(out.splitlines()) == 14
+    assert len(out.splitlines()) == 15
     assert not (tmp_path / "data").exists()
 
 

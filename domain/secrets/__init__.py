@@ -1,0 +1,1 @@
+"""The vault: secrets by scope and name, unreadable at rest."""

@@ -1,0 +1,1 @@
+"""Adapters for the vault: encryption, and turning the master key."""
