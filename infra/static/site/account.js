@@ -1,7 +1,7 @@
 // The account's corner of the bar: a form to sign in (or to create the first account), or who is signed in.
 
 import { element } from "./element.js";
-import { account, onChange, register, setupRequired, signIn, signOut, takeNotice } from "./session.js";
+import { account, notice, onChange, register, setupRequired, signIn, signOut } from "./session.js";
 
 const place = document.getElementById("account");
 let first = false;
@@ -12,7 +12,7 @@ function form() {
   const name = field({ name: "name", placeholder, autocomplete: "username" });
   const password = field({ name: "password", placeholder: "Password", type: "password", autocomplete });
   const button = element("button", { className: "button first" }, first ? "Create account" : "Sign in");
-  const refusal = element("p", { className: "refusal", role: "alert" }, takeNotice());
+  const refusal = element("p", { className: "refusal", role: "alert" }, notice());
   const made = element("form", { className: "account" }, refusal, name, password, button);
   made.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -85,10 +85,14 @@ function readable(problem) {
   return problem;
 }
 
-document.getElementById("anonymous").addEventListener("click", () => open(null));
+const anonymous = document.getElementById("anonymous");
+anonymous.addEventListener("click", () => open(null));
+anonymous.disabled = false;
+
 if (shown !== null) open(shown);
 onChange(show);
 createsFirst.then((first) => {
   document.getElementById("how").hidden = first;
   document.getElementById("how-first").hidden = !first;
+  closed.hidden = opened;
 });

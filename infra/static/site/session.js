@@ -45,8 +45,12 @@ async function ask(query, variables) {
 
 function keep(next) {
   session = next;
-  if (next) sessionStorage.setItem(KEY, JSON.stringify(next));
-  else sessionStorage.removeItem(KEY);
+  if (next) {
+    sessionStorage.setItem(KEY, JSON.stringify(next));
+    sessionStorage.removeItem(NOTICE);
+  } else {
+    sessionStorage.removeItem(KEY);
+  }
   for (const listener of listeners) listener(account());
 }
 
@@ -85,12 +89,8 @@ export function ended() {
   keep(null);
 }
 
-/** What to tell the user, once; it outlives a reload of the page. */
-export function takeNotice() {
-  const notice = sessionStorage.getItem(NOTICE) ?? "";
-  sessionStorage.removeItem(NOTICE);
-  return notice;
-}
+/** What to tell the user before they sign in. It outlives a reload of the page. */
+export const notice = () => sessionStorage.getItem(NOTICE) ?? "";
 
 /** A token that is good for a while, or null. */
 export function accessToken() {
