@@ -9,6 +9,7 @@ from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
 from domain.secrets.ports import Cipher
 from domain.workers.ports import AppWorkers
+from domain.storage.ports import BlobStore
 
 if TYPE_CHECKING:
     from domain.apps.catalog import Catalog
@@ -27,3 +28,6 @@ class Ports:
     cipher: Cipher
     workers: AppWorkers
     password_login: bool = True
+    blobs: BlobStore
+    upload_bytes_max: int = 5 * 2**30
+    direct_downloads: bool = False  # signed URLs lead on to where the bytes are

@@ -27,6 +27,7 @@ from infra.secrets import vault
 from infra.secrets.cipher import AesGcmCipher
 from infra.settings import Settings
 from infra.workers.absent import NoWorkers
+from infra.storage.chosen import blob_store
 
 
 class Platform:
@@ -43,6 +44,7 @@ class Platform:
         self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
         self.ports = Ports(
             passwords=self.passwords,
+        self.blobs = blob_store(settings)
             tokens=tokens,
             seal=HmacSeal(settings.keys),
             feed=self.feed,
@@ -53,7 +55,10 @@ class Platform:
             password_login=settings.password_login,
         )
         strawberry_schema = graph_schema.build_schema()
+            blobs=self.blobs,
         self.sdl = graph_schema.sdl(strawberry_schema)
+            upload_bytes_max=settings.upload_bytes_max,
+            direct_downloads=settings.s3_redirect,
         schema = graph_schema.core(strawberry_schema)
         self.runner = Runner(
             schema,
@@ -91,3 +96,4 @@ class Platform:
             await platform.feed.stop()
             platform.passwords.close()
             await database.close()
+            platform.blobs.close()

@@ -174,6 +174,13 @@ class Settings:
         for name in sorted(environ):
             if name.startswith("STOA_") and name not in variables:
                 raise SettingsError(_unknown(name, list(variables)))
+    upload_bytes_max: int = setting(size_bytes, 5 * 2**30, "largest file; buckets may take less")
+    s3_bucket: str | None = setting(str, None, "bucket that keeps files; without it they are in the data folder")
+    s3_endpoint: str | None = setting(web_url, None, "address of an S3 other than Amazon's (MinIO, R2, Ceph)")
+    s3_region: str | None = setting(str, None, "region of the bucket")
+    s3_access_key: str | None = setting(str, None, "who we are to S3; without it as boto3 finds out", secret=True)
+    s3_secret_key: str | None = setting(str, None, "the secret that goes with STOA_S3_ACCESS_KEY", secret=True)
+    s3_redirect: bool = setting(on_or_off, False, "on: signed URLs lead on to S3, which clients must reach by itself")
         values: dict[str, Any] = {}
         for name, f in variables.items():
             text = environ.get(name, "").strip()
@@ -254,4 +261,6 @@ def _unknown(name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1, 0.5)
+    if isinstance(value, str) and "://" not in value and Settings.__dataclass_fields__[name].metadata["secret"]:
+        return "***"
     return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; `stoa settings` lists them")

@@ -109,6 +109,10 @@ def test_a_childs_environment_gives_the_same_settings():
         STOA_CORS_ORIGINS="https://a.example,https://b.example",
         STOA_PASSWORD_LOGIN="off",
         STOA_DATABASE_URL="postgresql://u:p@h/d",
+        STOA_UPLOAD_BYTES_MAX="2GiB",
+        STOA_S3_BUCKET="files",
+        STOA_S3_ENDPOINT="http://minio:9000",
+        STOA_S3_REDIRECT="on",
     )
     assert Settings.from_env(found.environment()) == found
     assert found.data_dir == Path.cwd() / "relative"
@@ -119,6 +123,8 @@ def test_secrets_show_nowhere():
         STOA_DATABASE_URL="postgresql://u:hunter2@h/d",
         STOA_VALKEY_URL="redis://:hunter2@h",
         STOA_SECRET_KEY=f"one:{KEY}",
+        STOA_S3_ACCESS_KEY="hunter2",
+        STOA_S3_SECRET_KEY="a/b:hunter2",
     )
     shown = repr(found) + repr(found.keys) + repr(listing(found))
     assert "hunter2" not in shown

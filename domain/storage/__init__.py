@@ -1,0 +1,1 @@
+"""Files: buckets with trees of objects, files of apps, and the bytes of all of them."""
