@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from domain.identity.ports import Passwords, Tokens
 from domain.kernel.events import Feed
+from domain.kernel.outbound import Outbound
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
 from domain.secrets.ports import Cipher
 from domain.workers.ports import AppWorkers
-from domain.storage.ports import BlobStore
 
 if TYPE_CHECKING:
     from domain.apps.catalog import Catalog
@@ -26,8 +26,6 @@ class Ports:
     machine: Machine
     catalog: "Catalog"
     cipher: Cipher
+    outbound: Outbound
     workers: AppWorkers
     password_login: bool = True
-    blobs: BlobStore
-    upload_bytes_max: int = 5 * 2**30
-    direct_downloads: bool = False  # signed URLs lead on to where the bytes are

@@ -20,6 +20,7 @@ from infra.identity.tokens import JwtTokens
 from infra.keys import MASTER, LiveRing
 from infra.machine import LocalMachine
 from infra.observing import Operations
+from infra.outbound import HttpOutbound
 from infra.outbox import OutboxFeed
 from infra.postgres.database import Database
 from infra.seal import HmacSeal
@@ -27,7 +28,6 @@ from infra.secrets import vault
 from infra.secrets.cipher import AesGcmCipher
 from infra.settings import Settings
 from infra.workers.absent import NoWorkers
-from infra.storage.chosen import blob_store
 
 
 class Platform:
@@ -41,24 +41,22 @@ class Platform:
         self.principals = Principals(tokens, database.fetch)
         self.feed = OutboxFeed(database.fetch, valkey_url, self._hear)
         self.passwords = Argon2Passwords()
+        self.outbound = HttpOutbound(settings.outbound_networks)
         self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
         self.ports = Ports(
             passwords=self.passwords,
-        self.blobs = blob_store(settings)
             tokens=tokens,
             seal=HmacSeal(settings.keys),
             feed=self.feed,
             machine=LocalMachine(settings.data_dir),
             catalog=Catalog(),
             cipher=AesGcmCipher(self.master_keys.keys),
+            outbound=self.outbound,
             workers=NoWorkers(),
             password_login=settings.password_login,
         )
         strawberry_schema = graph_schema.build_schema()
-            blobs=self.blobs,
         self.sdl = graph_schema.sdl(strawberry_schema)
-            upload_bytes_max=settings.upload_bytes_max,
-            direct_downloads=settings.s3_redirect,
         schema = graph_schema.core(strawberry_schema)
         self.runner = Runner(
             schema,
@@ -94,6 +92,6 @@ class Platform:
             yield platform
         finally:
             await platform.feed.stop()
+            await platform.outbound.close()
             platform.passwords.close()
             await database.close()
-            platform.blobs.close()

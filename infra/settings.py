@@ -7,6 +7,7 @@ one line in `Settings`; `stoa settings` prints them all with their meaning.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -16,6 +17,7 @@ from infra.failure import Misuse
 from infra.keys import MASTER, SIGNING, Key, Use
 
 T = TypeVar("T")
+Network = IPv4Network | IPv6Network
 
 
 class SettingsError(Misuse):
@@ -118,6 +120,13 @@ def origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as problem:
+        raise Unusable(f"holds what is no network ({problem})", "10.0.0.0/8,127.0.0.1/32,fd00::/8") from None
+
+
 def ring(use: Use) -> Callable[[str], tuple[Key, ...]]:
     def parse(text: str) -> tuple[Key, ...]:
         try:
@@ -165,6 +174,9 @@ class Settings:
     workers: int = setting(whole_number(1, 64), 1, "server processes that share the port")
     password_login: bool = setting(on_or_off, True, "on: people may sign in with e-mail and password")
     body_bytes_max: int = setting(size_bytes, 50 * 2**20, "largest request body")
+    outbound_networks: tuple[Network, ...] = setting(
+        networks, (), "networks that may be called beside public addresses: by sign-in, webhooks, integrations"
+    )
     database_connections: int = setting(whole_number(1, 1000), 10, "connections each process keeps at most")
 
     @classmethod
@@ -174,13 +186,6 @@ class Settings:
         for name in sorted(environ):
             if name.startswith("STOA_") and name not in variables:
                 raise SettingsError(_unknown(name, list(variables)))
-    upload_bytes_max: int = setting(size_bytes, 5 * 2**30, "largest file; buckets may take less")
-    s3_bucket: str | None = setting(str, None, "bucket that keeps files; without it they are in the data folder")
-    s3_endpoint: str | None = setting(web_url, None, "address of an S3 other than Amazon's (MinIO, R2, Ceph)")
-    s3_region: str | None = setting(str, None, "region of the bucket")
-    s3_access_key: str | None = setting(str, None, "who we are to S3; without it as boto3 finds out", secret=True)
-    s3_secret_key: str | None = setting(str, None, "the secret that goes with STOA_S3_ACCESS_KEY", secret=True)
-    s3_redirect: bool = setting(on_or_off, False, "on: signed URLs lead on to S3, which clients must reach by itself")
         values: dict[str, Any] = {}
         for name, f in variables.items():
             text = environ.get(name, "").strip()
@@ -261,6 +266,4 @@ def _unknown(name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1, 0.5)
-    if isinstance(value, str) and "://" not in value and Settings.__dataclass_fields__[name].metadata["secret"]:
-        return "***"
     return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; `stoa settings` lists them")
