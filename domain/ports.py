@@ -9,6 +9,7 @@ from domain.kernel.outbound import Outbound
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
 from domain.secrets.ports import Cipher
+from domain.storage.ports import BlobStore
 from domain.workers.ports import AppWorkers
 
 if TYPE_CHECKING:
@@ -28,4 +29,7 @@ class Ports:
     cipher: Cipher
     outbound: Outbound
     workers: AppWorkers
+    blobs: BlobStore
     password_login: bool = True
+    upload_bytes_max: int = 5 * 2**30
+    direct_downloads: bool = False  # signed URLs lead on to where the bytes are

@@ -27,6 +27,7 @@ from infra.seal import HmacSeal
 from infra.secrets import vault
 from infra.secrets.cipher import AesGcmCipher
 from infra.settings import Settings
+from infra.storage.chosen import blob_store
 from infra.workers.absent import NoWorkers
 
 
@@ -43,6 +44,7 @@ class Platform:
         self.passwords = Argon2Passwords()
         self.outbound = HttpOutbound(settings.outbound_networks)
         self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
+        self.blobs = blob_store(settings)
         self.ports = Ports(
             passwords=self.passwords,
             tokens=tokens,
@@ -53,7 +55,10 @@ class Platform:
             cipher=AesGcmCipher(self.master_keys.keys),
             outbound=self.outbound,
             workers=NoWorkers(),
+            blobs=self.blobs,
             password_login=settings.password_login,
+            upload_bytes_max=settings.upload_bytes_max,
+            direct_downloads=settings.s3_redirect,
         )
         strawberry_schema = graph_schema.build_schema()
         self.sdl = graph_schema.sdl(strawberry_schema)
@@ -94,4 +99,5 @@ class Platform:
             await platform.feed.stop()
             await platform.outbound.close()
             platform.passwords.close()
+            platform.blobs.close()
             await database.close()

@@ -174,6 +174,13 @@ class Settings:
     workers: int = setting(whole_number(1, 64), 1, "server processes that share the port")
     password_login: bool = setting(on_or_off, True, "on: people may sign in with e-mail and password")
     body_bytes_max: int = setting(size_bytes, 50 * 2**20, "largest request body")
+    upload_bytes_max: int = setting(size_bytes, 5 * 2**30, "largest file; buckets may take less")
+    s3_bucket: str | None = setting(str, None, "bucket that keeps files; without it they are in the data folder")
+    s3_endpoint: str | None = setting(web_url, None, "address of an S3 other than Amazon's (MinIO, R2, Ceph)")
+    s3_region: str | None = setting(str, None, "region of the bucket")
+    s3_access_key: str | None = setting(str, None, "who we are to S3; without it as boto3 finds out", secret=True)
+    s3_secret_key: str | None = setting(str, None, "the secret that goes with STOA_S3_ACCESS_KEY", secret=True)
+    s3_redirect: bool = setting(on_or_off, False, "on: signed URLs lead on to S3, which clients must reach by itself")
     outbound_networks: tuple[Network, ...] = setting(
         networks, (), "networks that may be called beside public addresses: by sign-in, webhooks, integrations"
     )
@@ -254,6 +261,8 @@ def _masked(name: str, value: object) -> str:
         return ",".join(f"{key.kid}:***" for key in value)
     if isinstance(value, str) and (parts := urlsplit(value)).password is not None:
         return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+    if isinstance(value, str) and "://" not in value and Settings.__dataclass_fields__[name].metadata["secret"]:
+        return "***"
     return spelled(value)
 
 
