@@ -130,6 +130,10 @@ class Runner:
         except DomainError as refusal:
             return Caller(request=request, refusal=refusal)
 
+    async def again(self, caller: Caller) -> Caller:
+        """The caller as of now, on a connection that has been open for a while."""
+        return caller if caller.token is None else await self.caller(caller.token, caller.request)
+
     async def run(
         self, operation: Operation, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None = None
     ) -> Answer:

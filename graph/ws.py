@@ -19,15 +19,17 @@ from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.unset import UNSET
 
 from domain.kernel import ctx as kernel
-from domain.kernel.errors import Code
+from domain.kernel.errors import Code, Limited, Unauthenticated
 from graph.documents import DocumentRefused
-from graph.errors import code_of, coded
-from graph.http import bearer
+from graph.errors import code_of, coded, refusal
+from graph.http import BODY_BYTES_MAX, bearer
 from graph.run import Answer, Caller, Runner
 
 OPERATIONS_MAX = 20  # at once, of one socket
 INIT_TIMEOUT = timedelta(seconds=10)
 UNAUTHORIZED = 4401
+TOO_LARGE = 1009
+TRY_AGAIN_LATER = 1013
 
 
 @dataclass
@@ -47,9 +49,12 @@ class _Socket:
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         try:
             while self._socket.application_state != WebSocketState.DISCONNECTED:
-                text = await self._socket.receive_text()
+                raw = (await self._socket.receive_text()).encode()
+                if len(raw) > BODY_BYTES_MAX:
+                    await self.close(TOO_LARGE, f"a message is at most {BODY_BYTES_MAX} bytes")
+                    return
                 try:
-                    message = jiter.from_json(text.encode(), allow_inf_nan=False, catch_duplicate_keys=True)
+                    message = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
                 except ValueError as error:
                     raise NonJsonMessageReceived from error
                 if not isinstance(message, dict):
@@ -72,9 +77,7 @@ class _Socket:
 
 
 class _Handler(BaseGraphQLTransportWSHandler[Any, Any]):
-    """The protocol's state machine; operations go to our runner."""
-
-    runner: Runner
+    """The protocol's state machine."""
 
     async def handle_subscribe(self, message: Any) -> None:
         payload = message["payload"]
@@ -82,8 +85,16 @@ class _Handler(BaseGraphQLTransportWSHandler[Any, Any]):
         fits = isinstance(payload, dict) and all(isinstance(payload.get(name), kind) for name, kind in kinds.items())
         if not fits or not isinstance(message["id"], str):
             await self.handle_invalid_message("Failed to parse message")
-            return
-        await super().handle_subscribe(message)
+        elif len(self.operations) >= OPERATIONS_MAX and message["id"] not in self.operations:
+            limited = refusal(Limited(f"there are {OPERATIONS_MAX} operations under way on this socket"))
+            await self.send_message({"id": message["id"], "type": "error", "payload": [limited.formatted]})
+        else:
+            await super().handle_subscribe(message)
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """Log what an operation failed with; that nobody is there any more is no failure."""
+        if not isinstance(error, WebSocketDisconnected):
+            await super().handle_task_exception(error)
 
 
 class _View:
@@ -99,8 +110,11 @@ class _View:
         if header is not None:
             token = bearer(header) if isinstance(header, str) else ""
             connection.caller = await self._runner.caller(token, connection.caller.request)
-        if connection.caller.refusal is not None:
+        if isinstance(connection.caller.refusal, Unauthenticated):
             raise ConnectionRejectionError
+        if connection.caller.refusal is not None:
+            await self._socket.close(TRY_AGAIN_LATER, connection.caller.refusal.message)
+            raise WebSocketDisconnected
         return UNSET
 
     async def stream(
@@ -117,6 +131,11 @@ class _View:
     async def _results(
         self, query: str, variables: dict[str, Any], caller: Caller, name: str | None
     ) -> AsyncGenerator[ExecutionResult, None]:
+        """The results of one operation; a caller who was let in once and is no longer is shown out."""
+        caller = await self._runner.again(caller)
+        if isinstance(caller.refusal, Unauthenticated):
+            await self._socket.close(UNAUTHORIZED, "Unauthorized")
+            return
         try:
             operation = self._runner.documents.operation(query, name, variables, anonymous=caller.anonymous)
         except DocumentRefused as refused:
@@ -131,9 +150,10 @@ class _View:
             return
         try:
             async for answer in opened:
-                yield _result(answer)
                 if any(code_of(error) == Code.UNAUTHENTICATED for error in answer.errors):
                     await self._socket.close(UNAUTHORIZED, "Unauthorized")
+                    return
+                yield _result(answer)
         finally:
             await opened.aclose()
 
@@ -168,7 +188,7 @@ class WebSocketEndpoint:
         connection = _Connection(caller)
         adapter = _Socket(socket)
         view: Any = _View(self._runner, adapter)
-        handler = _Handler(view, adapter, connection, None, view, INIT_TIMEOUT, OPERATIONS_MAX)  # type: ignore[arg-type]
+        handler = _Handler(view, adapter, connection, None, view, INIT_TIMEOUT)  # type: ignore[arg-type]
         await handler.handle()
 
     def _allowed(self, socket: WebSocket) -> bool:
