@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import re
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route as StarletteRoute
+from starlette.types import Message, Receive, Scope, Send
 
 from rest_compat.engine.answers import (
     JSON,
@@ -38,7 +41,22 @@ from rest_compat.engine.system import Meta, System
 log = logging.getLogger(__name__)
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+# What an answer to a browser that was sent here carries is nobody else's: tokens, and a code in the address.
+UNKEPT = [(b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer")]
 TEXT = "text/event-stream"
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A route that no document makes."""
+
+    system: System
+    route: StarletteRoute
+
+    async def answer(self, values: Sequence[str], exchange: "_Exchange", receive: Receive) -> None:
+        names = re.findall(r"\{(\w+)\}", self.route.path)
+        scope = {**exchange.scope, "path_params": dict(zip(names, values, strict=True))}
+        await self.route.app(scope, receive, exchange.send_tagged)
 
 
 class RestAdapter:
@@ -50,16 +68,20 @@ class RestAdapter:
         self.routes: list[Route] = []
         self._backend = backend
         self._base_url = base_url
-        self._table: Table[Route] = Table()
+        self._table: Table[Route | ByHand] = Table()
         self._closing = asyncio.Event()
         for system in systems:
             for route in routes_of(system, read_documents(system.folder), self.schema, backend.prepare):
                 self._enter(route)
+            for by_hand in system.by_hand:
+                for method in (by_hand.methods or set()) - {"HEAD"}:
+                    if self._table.add(method, by_hand.path, ByHand(system, by_hand)) is not None:
+                        raise CompileError(system.name, f"{method} {by_hand.path} is a document, too")
 
     def _enter(self, route: Route) -> None:
         document = route.document
-        taken = self._table.add(document.method, document.path, route)
-        if taken is not None:
+        taken = self._table.add(document.method, document.path, route, head=not route.navigation)
+        if isinstance(taken, Route):
             raise CompileError(
                 document.file, f"{document.method} {document.path} is also in {taken.document.file}", document.node
             )
@@ -68,7 +90,8 @@ class RestAdapter:
     def route_of(self, method: str, raw_path: bytes) -> Route | None:
         """The route of a request, if it has one."""
         found = self._table.find(raw_path)
-        return None if found is None else found[0].routes.get("GET" if method == "HEAD" else method)
+        route = None if found is None else found[0].route(method)
+        return route if isinstance(route, Route) else None
 
     def compile_all(self) -> None:
         """Compile every document. Raises CompileError."""
@@ -107,9 +130,11 @@ class RestAdapter:
         await self._at(found[0], found[1], exchange, receive)
         return True
 
-    async def _at(self, endpoint: Endpoint[Route], values: list[str], exchange: "_Exchange", receive: Receive) -> None:
+    async def _at(
+        self, endpoint: Endpoint[Route | ByHand], values: list[str], exchange: "_Exchange", receive: Receive
+    ) -> None:
         method = exchange.scope["method"]
-        route = endpoint.routes.get("GET" if method == "HEAD" else method)
+        route = endpoint.route(method)
         if route is None:
             system = next(iter(endpoint.routes.values())).system
             allow = {"allow": endpoint.allowed}
@@ -119,6 +144,11 @@ class RestAdapter:
             message = f"{method[:20]} is not allowed here, {endpoint.allowed} are"
             await exchange.refuse(system, Refusal("METHOD_NOT_ALLOWED", message, headers=allow))
             return
+        if isinstance(route, ByHand):
+            await route.answer(values, exchange, receive)
+            return
+        if route.navigation:
+            exchange.headers += UNKEPT
         call = Call(exchange.scope, receive, values, route.system.body_bytes_max)
         try:
             await self._route(route, call, exchange, receive)
@@ -180,7 +210,9 @@ class RestAdapter:
         if replayed:
             headers.append((b"idempotency-replayed", b"true"))
         if 300 <= status < 400:
-            await send_bytes(exchange.send, status, b"", [*headers, *text_headers({"location": str(shaped.body)})])
+            if not any(name == "location" for name, _ in shaped.headers):
+                headers += text_headers({"location": str(shaped.body)})
+            await send_bytes(exchange.send, status, b"", headers)
             return
         if route.compiled.file_body:
             blob = await self._backend.open_file(str(shaped.body))
@@ -286,13 +318,19 @@ class _Exchange:
 
     async def reply(self, status: int, body: bytes, headers: Headers) -> None:
         """An answer at once. What is read gets an entity tag, and what the caller has already is not sent again."""
-        if status == 200 and self.scope["method"] in ("GET", "HEAD"):
+        if status == 200 and self.scope["method"] in ("GET", "HEAD") and UNKEPT[0] not in headers:
             tag = etag_of(body)
             headers = [*headers, (b"etag", tag.encode()), (b"cache-control", b"private, no-cache")]
             if matches(tag, self.header(b"if-none-match")):
                 await send_bytes(self.send, 304, b"", headers)
                 return
         await send_bytes(self.send, status, body, headers, head=self.head)
+
+    async def send_tagged(self, message: Message) -> None:
+        """Send what a hand-written route answers, with the headers that all answers have."""
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *self.headers]}
+        await self.send(message)
 
     async def refuse(self, system: System, refusal: Refusal) -> None:
         """The refusal in the dialect of the system."""

@@ -325,8 +325,9 @@ class _Describer:
             return self._component(route, nodes[0].name.value)
         if isinstance(type, GraphQLUnionType | GraphQLInterfaceType):
             members = [node for node in nodes if isinstance(node, InlineFragmentNode) and node.type_condition]
+            told = [self._member(route, node) for node in members if not _redirects(node)]
             if members:
-                return {"oneOf": [self._member(route, node) for node in members]}
+                return told[0] if len(told) == 1 else {"oneOf": told}
         properties: Json = {}
         required: list[str] = []
         self._collect(route, selections, type, properties, required)
@@ -405,6 +406,12 @@ def _links(path: str, paths: Mapping[str, Json]) -> Iterable[tuple[str, Json]]:
             parameters = {name: f"$request.path.{name}" for name in shared} | {match[1]: "$response.body#/id"}
             name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{method}_{operation['operationId']}")
             yield name, {"operationId": operation["operationId"], "parameters": parameters}
+
+
+def _redirects(node: InlineFragmentNode) -> bool:
+    """Whether what is selected for this member leads elsewhere: then it has no body."""
+    statuses = [directive_arguments(d)["code"] for d in node.directives or () if d.name.value == "status"]
+    return any(300 <= status < 400 for status in statuses)
 
 
 def _root(route: Route) -> Any:

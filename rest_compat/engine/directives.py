@@ -19,6 +19,8 @@ directive @rest(
   message: String
   "The body is the root fields by name, even where there is only one."
   whole: Boolean = false
+  "A GET that does something: browsers are sent here, by a provider say. It has no HEAD, and nobody keeps its answers."
+  navigation: Boolean = false
   "Whether the system's envelope goes around the body."
   envelope: Boolean = true
   "What the route is listed under; the name of its file otherwise."

@@ -117,6 +117,11 @@ class Route:
         return self.document.rest.get("stream") == "SSE"
 
     @property
+    def navigation(self) -> bool:
+        """Whether it is a GET that does something."""
+        return bool(self.document.rest.get("navigation"))
+
+    @property
     def enveloped(self) -> bool:
         """Whether the system's envelope goes around the body."""
         return self.system.wrap is not None and self.document.rest.get("envelope", True) is not False
@@ -156,8 +161,11 @@ def _validate(document: RouteDocument, used: Mapping[str, Fragment], schema: Api
         raise document.wrong("only a subscription is a stream")
     if document.node.operation.value == "subscription" and document.rest.get("stream") != "SSE":
         raise document.wrong("a subscription needs stream: SSE")
-    if document.node.operation.value == "mutation" and document.method == "GET":
-        raise document.wrong("a mutation is no GET")
+    changes = document.node.operation.value == "mutation" and document.method == "GET"
+    if changes and not document.rest.get("navigation"):
+        raise document.wrong("a mutation is no GET, unless browsers are sent there: navigation: true")
+    if document.rest.get("navigation") and not changes:
+        raise document.wrong("navigation is for a mutation that is a GET")
     errors = validate(schema.documented, _whole(document, used))
     if errors:
         raise compile_error(_file_of(errors[0], document), errors[0])

@@ -22,12 +22,17 @@ class Endpoint(Generic[R]):
 
     path: str
     routes: dict[str, R] = field(default_factory=dict)
+    head: bool = True  # whether HEAD is answered as GET without a body
 
     @property
     def allowed(self) -> str:
         """The `Allow` header."""
-        head = ["HEAD"] if "GET" in self.routes else []
+        head = ["HEAD"] if "GET" in self.routes and self.head else []
         return ", ".join(sorted([*self.routes, *head, "OPTIONS"]))
+
+    def route(self, method: str) -> R | None:
+        """The route of a method."""
+        return self.routes.get("GET" if method == "HEAD" and self.head else method)
 
 
 @dataclass(slots=True)
@@ -44,7 +49,7 @@ class Table(Generic[R]):
     def __init__(self) -> None:
         self._root: _Node[R] = _Node()
 
-    def add(self, method: str, path: str, route: R) -> R | None:
+    def add(self, method: str, path: str, route: R, *, head: bool = True) -> R | None:
         """Enter a route. Returns the one that has the place already, if there is one."""
         node = self._root
         segments = path[1:].split("/")
@@ -54,11 +59,11 @@ class Table(Generic[R]):
                 continue
             if segment.endswith("*}") and position == len(segments) - 1:
                 node.rest = node.rest or Endpoint(path)
-                return _enter(node.rest, method, route)
+                return _enter(node.rest, method, route, head)
             node.parameter = node.parameter or _Node()
             node = node.parameter
         node.endpoint = node.endpoint or Endpoint(path)
-        return _enter(node.endpoint, method, route)
+        return _enter(node.endpoint, method, route, head)
 
     def find(self, raw_path: bytes) -> tuple[Endpoint[R], list[str]] | None:
         """The endpoint of a path as it came (percent-encoded), and its parameters' values in order. Raises NotText."""
@@ -76,10 +81,11 @@ class Table(Generic[R]):
         return iter(sorted(found, key=lambda endpoint: endpoint.path))
 
 
-def _enter(endpoint: Endpoint[R], method: str, route: R) -> R | None:
+def _enter(endpoint: Endpoint[R], method: str, route: R, head: bool) -> R | None:
     taken = endpoint.routes.get(method)
     if taken is None:
         endpoint.routes[method] = route
+        endpoint.head = endpoint.head and head
     return taken
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.routing import BaseRoute
+from starlette.routing import Route as StarletteRoute
 
 from rest_compat.engine.errors import Refusal
 
@@ -79,7 +79,7 @@ class System:
     repeated_parameters: Extra = Extra.IGNORE
     unknown_fields: Extra = Extra.IGNORE
     body_bytes_max: int = 50 * 2**20
-    by_hand: Sequence[BaseRoute] = ()  # routes whose caller is no client of the API
+    by_hand: Sequence[StarletteRoute] = ()  # what is answered to people and to other servers: described nowhere
 
     def status_of(self, refusal: Refusal) -> int:
         """The HTTP status of a refusal."""
