@@ -11,9 +11,10 @@ from domain.apps.catalog import schema_of
 from domain.apps.events import AppChanged
 from domain.apps.manifest import KINDS, Manifest, parse_manifest
 from domain.apps.model import App
+from domain.apps.reserved import is_reserved
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
-from domain.kernel.model import DEFAULT_TENANT, SCHEMA
+from domain.kernel.model import DEFAULT_TENANT
 from domain.kernel.unit import Statement
 from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
@@ -21,7 +22,6 @@ from domain.secrets import service as secrets
 
 APPS_MAX = 10_000
 LOCK_TIMEOUT = "5s"
-RESERVED = ("rootcx_system", "information_schema", "core", SCHEMA)
 PG_SCHEMAS = ("public",)  # an app may be called so; its tables stay out of there
 
 
@@ -32,11 +32,6 @@ class Installed:
     app: App
     first_time: bool
     steps: Sequence[Step]
-
-
-def is_reserved(app_id: str) -> bool:
-    """Whether the id names a schema of the system (RootCX, reserved schemas)."""
-    return app_id in RESERVED or app_id.startswith("pg_")
 
 
 async def apps(ctx: Ctx, kind: str | None = None) -> Sequence[App]:

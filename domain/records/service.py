@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import orjson
 
 from domain.access.permissions import Verb, record_key
-from domain.apps.service import is_reserved
+from domain.apps.reserved import is_reserved
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing, TooComplex
 from domain.kernel.ids import parse_uuid
