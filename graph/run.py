@@ -170,6 +170,7 @@ class Runner:
             request=caller.request,
             apart=partial(self._apart, caller),
             limit=limit,
+            refusal=caller.refusal,
         )
 
     async def _apart(self, caller: Caller, work: Callable[[Ctx], Awaitable[Any]]) -> Any:

@@ -12,7 +12,7 @@ from sqlalchemy import Executable, Result, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.access.permissions import NO_GRANTS, Grants
-from domain.kernel.errors import Missing, TimedOut, Unauthenticated, permission_denied
+from domain.kernel.errors import DomainError, Missing, TimedOut, Unauthenticated, permission_denied
 from domain.kernel.events import Event
 from domain.kernel.model import DEFAULT_TENANT, Base, OfTenant
 from domain.kernel.unit import Statement, Unit
@@ -62,6 +62,7 @@ class Ctx:
         request: Request | None = None,
         apart: "Apart | None" = None,
         limit: asyncio.Timeout | None = None,
+        refusal: DomainError | None = None,
     ) -> None:
         self.actor = actor
         self.tenant_id = actor.tenant_id
@@ -76,6 +77,7 @@ class Ctx:
         self._unit = unit
         self._apart = apart
         self._limit = limit
+        self._refusal = refusal
         self._turn = asyncio.Lock()
 
     # Who may.
@@ -83,8 +85,14 @@ class Ctx:
     def user(self) -> UUID:
         """The id of the user who asks. Raises Unauthenticated."""
         if self.actor.user_id is None:
-            raise Unauthenticated("missing authorization header")
+            raise self._refusal or Unauthenticated("missing authorization header")
         return self.actor.user_id
+
+    def nobody(self) -> bool:
+        """Whether nobody says who asks. Raises what a credential that was given is refused with."""
+        if self.actor.user_id is None and self._refusal is not None:
+            raise self._refusal
+        return self.actor.user_id is None
 
     def may(self, key: str) -> bool:
         """Whether the caller holds the permission `key`."""
