@@ -3,47 +3,46 @@
 import asyncio
 import logging
 import re
-import secrets
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.routing import Route as StarletteRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from rest_compat.engine import streams
 from rest_compat.engine.answers import (
     JSON,
     Headers,
+    accepts,
     cookie_header,
     dumped,
-    etag_of,
-    matches,
-    send_blob,
     send_bytes,
-    sse_frame,
     text_headers,
+    with_defaults,
 )
-from rest_compat.engine.backend import Backend, Caller, CallInfo, Result
-from rest_compat.engine.binding import BODY_METHODS
+from rest_compat.engine.backend import Backend, Caller, CallInfo, Elsewhere, Result
+from rest_compat.engine.binding import Bound
+from rest_compat.engine.blobs import send_blob
 from rest_compat.engine.call import Call
-from rest_compat.engine.documents import read_documents
-from rest_compat.engine.errors import CompileError, Refusal
-from rest_compat.engine.operations import Route, filled, routes_of
+from rest_compat.engine.documents import RouteDocument, read_documents
+from rest_compat.engine.errors import CompileError, Refusal, together
+from rest_compat.engine.exchange import Exchange
+from rest_compat.engine.messages import filled
+from rest_compat.engine.operations import Route, routes_of
 from rest_compat.engine.routing import Endpoint, NotText, Table
 from rest_compat.engine.schema import ApiSchema
-from rest_compat.engine.shaping import Shaped
-from rest_compat.engine.streams import send_stream
+from rest_compat.engine.sending import Following
+from rest_compat.engine.shaping import Shaped, joined
+from rest_compat.engine.streams import sse_frame
 from rest_compat.engine.system import Meta, System
 
 log = logging.getLogger(__name__)
 
-NOSNIFF = (b"x-content-type-options", b"nosniff")
-# What an answer to a browser that was sent here carries is nobody else's: tokens, and a code in the address.
-UNKEPT = [(b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer")]
-TEXT = "text/event-stream"
+_BRACES = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,13 @@ class ByHand:
     system: System
     route: StarletteRoute
 
-    async def answer(self, values: Sequence[str], exchange: "_Exchange", receive: Receive) -> None:
+    @property
+    def label(self) -> str:
+        """What it is called in the log."""
+        return f"{self.system.name}.{self.route.name}"
+
+    async def answer(self, values: Sequence[str], exchange: Exchange, receive: Receive) -> None:
+        """Let the hand-written route answer. The engine's table has found it, and its parameters."""
         names = re.findall(r"\{(\w+)\}", self.route.path)
         scope = {**exchange.scope, "path_params": dict(zip(names, values, strict=True))}
         await self.route.app(scope, receive, exchange.send_tagged)
@@ -69,23 +74,31 @@ class RestAdapter:
         self._backend = backend
         self._base_url = base_url
         self._table: Table[Route | ByHand] = Table()
+        self._spelled: dict[str, RouteDocument] = {}
         self._closing = asyncio.Event()
         for system in systems:
             for route in routes_of(system, read_documents(system.folder), self.schema, backend.prepare):
                 self._enter(route)
+        for system in systems:
             for by_hand in system.by_hand:
-                for method in (by_hand.methods or set()) - {"HEAD"}:
-                    if self._table.add(method, by_hand.path, ByHand(system, by_hand)) is not None:
-                        raise CompileError(system.name, f"{method} {by_hand.path} is a document, too")
+                self._enter_by_hand(ByHand(system, by_hand))
 
     def _enter(self, route: Route) -> None:
         document = route.document
         taken = self._table.add(document.method, document.path, route, head=not route.navigation)
         if isinstance(taken, Route):
-            raise CompileError(
-                document.file, f"{document.method} {document.path} is also in {taken.document.file}", document.node
-            )
+            raise document.wrong(f"{document.method} {document.path} is also in {taken.document.file}")
+        # OpenAPI takes paths that differ in their parameters' names only for the same.
+        other = self._spelled.setdefault(_BRACES.sub("{}", document.path), document)
+        if other.path != document.path:
+            raise document.wrong(f"{document.path} is {other.path} in {other.file}")
         self.routes.append(route)
+
+    def _enter_by_hand(self, by_hand: ByHand) -> None:
+        path = by_hand.route.path
+        for method in sorted((by_hand.route.methods or set()) - {"HEAD"}):
+            if self._table.add(method, path, by_hand) is not None:
+                raise CompileError(by_hand.system.name, f"{method} {path} is written by hand, and has a route already")
 
     def route_of(self, method: str, raw_path: bytes) -> Route | None:
         """The route of a request, if it has one."""
@@ -114,7 +127,7 @@ class RestAdapter:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer an HTTP request. False, and nothing sent, for a path that is none of ours."""
-        exchange = _Exchange(scope, send)
+        exchange = Exchange(scope, send)
         raw_path = scope.get("raw_path") or scope["path"].encode()
         try:
             found = self._table.find(raw_path)
@@ -127,62 +140,62 @@ class RestAdapter:
             if claiming is not None:
                 await exchange.refuse(claiming, Refusal("NOT_FOUND", f"there is no {scope['path'][:200]}"))
             return claiming is not None
-        await self._at(found[0], found[1], exchange, receive)
+        endpoint, values = found
+        route = endpoint.route(exchange.method)
+        if route is None:
+            await self._without_route(endpoint, exchange)
+        else:
+            await self._guarded(route, values, exchange, receive)
         return True
 
-    async def _at(
-        self, endpoint: Endpoint[Route | ByHand], values: list[str], exchange: "_Exchange", receive: Receive
-    ) -> None:
-        method = exchange.scope["method"]
-        route = endpoint.route(method)
-        if route is None:
-            system = next(iter(endpoint.routes.values())).system
-            allow = {"allow": endpoint.allowed}
-            if method == "OPTIONS":
-                await send_bytes(exchange.send, 204, b"", [*exchange.headers, *text_headers(allow)])
-                return
-            message = f"{method[:20]} is not allowed here, {endpoint.allowed} are"
-            await exchange.refuse(system, Refusal("METHOD_NOT_ALLOWED", message, headers=allow))
+    @staticmethod
+    async def _without_route(endpoint: Endpoint[Route | ByHand], exchange: Exchange) -> None:
+        allow = {"allow": endpoint.allowed}
+        if exchange.method == "OPTIONS":
+            await send_bytes(exchange.send, 204, b"", [*exchange.headers, *text_headers(allow)])
             return
-        if isinstance(route, ByHand):
-            await route.answer(values, exchange, receive)
-            return
-        if route.navigation:
-            exchange.headers += UNKEPT
-        call = Call(exchange.scope, receive, values, route.system.body_bytes_max)
+        system = next(iter(endpoint.routes.values())).system
+        message = f"{exchange.method[:20]} is not allowed here, {endpoint.allowed} are"
+        await exchange.refuse(system, Refusal("METHOD_NOT_ALLOWED", message, headers=allow))
+
+    async def _guarded(self, route: Route | ByHand, values: list[str], exchange: Exchange, receive: Receive) -> None:
+        """Answer, whatever happens; an answer that breaks off in the middle stays broken off."""
         try:
-            await self._route(route, call, exchange, receive)
+            if isinstance(route, ByHand):
+                await route.answer(values, exchange, receive)
+            else:
+                await self._route(route, values, exchange, receive)
         except Refusal as refusal:
             await exchange.refuse(route.system, refusal)
         except Exception:
             log.exception("request failed: %s %s", exchange.meta.request_id, route.label)
-            await exchange.refuse(route.system, Refusal("INTERNAL", "internal error"))
+            if not exchange.started:
+                await exchange.refuse(route.system, Refusal("INTERNAL", "internal error"))
+
+    async def _route(self, route: Route, values: list[str], exchange: Exchange, receive: Receive) -> None:
+        call = Call(exchange.scope, receive, values, route.body_bytes_max)
+        try:
+            await self._called(route, call, exchange, receive)
         finally:
             await call.close()
 
-    async def _route(self, route: Route, call: Call, exchange: "_Exchange", receive: Receive) -> None:
-        compiled, backend = route.compiled, self._backend
+    async def _called(self, route: Route, call: Call, exchange: Exchange, receive: Receive) -> None:
+        compiled = route.compiled
+        if route.navigation:
+            exchange.keep_nothing()
         info = CallInfo(exchange.meta.request_id, exchange.client_ip)
-        caller = await backend.caller(route.system.token(call.request), info)
-        refusal = await backend.admit(compiled.handle, caller)
+        caller = await self._backend.caller(route.system.token(call.request), info)
+        refusal = await self._backend.admit(compiled.handle, caller)
         if refusal is not None:
             raise refusal
         _refuse_other_media(route, exchange)
-        variables = await compiled.binding.bind(call, self._filler(call, caller, exchange.meta))
+        bound = await compiled.binding.bind(call, self._filler(exchange, caller))
         if route.streams:
-            await self._stream(route, variables, caller, exchange, receive)
-            return
-        key = exchange.header(b"idempotency-key") if exchange.scope["method"] in (*BODY_METHODS, "DELETE") else None
-        result = await backend.run(compiled.handle, variables, caller, key)
-        if result.refusals or result.data is None:
-            raise compiled.binding.named(_first(result))
-        shaped = compiled.shape.apply(result.data)
-        if route.message is not None:
-            more = shaped.body if compiled.shape.marked and isinstance(shaped.body, dict) else {}
-            shaped.body = {"message": filled(route.message, variables), **more}
-        await self._reply(route, shaped, exchange, replayed=result.replayed)
+            await self._stream(route, bound, caller, exchange, receive)
+        else:
+            await self._run(route, bound, caller, exchange, receive)
 
-    def _filler(self, call: Call, caller: Caller, meta: Meta) -> Callable[[str], Any]:
+    def _filler(self, exchange: Exchange, caller: Caller) -> Callable[[str], Any]:
         def fill(what: str) -> Any:
             match what:
                 case "NOW":
@@ -190,156 +203,138 @@ class RestAdapter:
                 case "NEW_ID":
                     return str(uuid.uuid4())
                 case "REQUEST_ID":
-                    return meta.request_id
+                    return exchange.meta.request_id
                 case "CLIENT_IP":
-                    return call.request.client.host if call.request.client else None
+                    return exchange.client_ip
                 case "USER_AGENT":
-                    return call.request.headers.get("user-agent")
+                    return exchange.request_headers.get("user-agent")
                 case "USER_ID":
                     return caller.user_id
             return self._base_url
 
         return fill
 
-    # Answers.
+    # Answers at once.
 
-    async def _reply(self, route: Route, shaped: Shaped, exchange: "_Exchange", *, replayed: bool) -> None:
+    async def _run(self, route: Route, bound: Bound, caller: Caller, exchange: Exchange, receive: Receive) -> None:
+        compiled = route.compiled
+        key = None if exchange.reads else exchange.request_headers.get("idempotency-key")
+        result = await self._backend.run(compiled.handle, bound.variables, caller, key)
+        exchange.headers += text_headers(result.headers)
+        if result.refusals or result.data is None:
+            raise bound.named(_refusal(result))
+        if result.replayed:
+            exchange.headers.append((b"idempotency-replayed", b"true"))
+        shaped = compiled.shape.apply(result.data)
+        if route.message is not None:
+            told = {"message": filled(route.document, route.message, bound.variables)}
+            shaped.body = joined(shaped.body, told) if compiled.shape.marked else told
+        headers = [*exchange.headers, *self._head(shaped)]
         status = shaped.status or route.status
-        headers = [*exchange.headers, *text_headers(shaped.headers)]
-        headers += [cookie_header(c, value, secure=self._base_url.startswith("https")) for c, value in shaped.cookies]
-        if replayed:
-            headers.append((b"idempotency-replayed", b"true"))
         if 300 <= status < 400:
-            if not any(name == "location" for name, _ in shaped.headers):
-                headers += text_headers({"location": str(shaped.body)})
-            await send_bytes(exchange.send, status, b"", headers)
-            return
-        if route.compiled.file_body:
-            blob = await self._backend.open_file(str(shaped.body))
-            await send_blob(exchange.send, blob, exchange.text_headers(), headers, head=exchange.head)
-            return
-        body, media_type = self._encoded(route, shaped.body, exchange.meta, status)
-        await exchange.reply(
-            status, body, [*headers, *([(b"content-type", media_type)] if body or status != 204 else [])]
-        )
+            await _redirect(exchange, status, shaped.body, headers)
+        elif compiled.file_body:
+            await self._file(shaped.body, exchange, receive, headers)
+        else:
+            body, media_type = _encoded(route, shaped.body, exchange.meta, status)
+            await exchange.reply(
+                status, body, with_defaults(headers, {"content-type": media_type} if media_type else {})
+            )
 
-    @staticmethod
-    def _encoded(route: Route, body: Any, meta: Meta, status: int) -> tuple[bytes, bytes]:
-        if status == 204:
-            return b"", b""
-        if route.produces is not None:
-            text = "" if body is None else str(body)
-            charset = "; charset=utf-8" if route.produces.startswith("text/") else ""
-            return text.encode(), f"{route.produces}{charset}".encode()
-        if route.enveloped and route.system.wrap is not None:
-            body = route.system.wrap(body, meta)
-        return dumped(body), JSON
+    def _head(self, shaped: Shaped) -> Headers:
+        """The headers and cookies that the data has for the answer."""
+        secure = self._base_url.startswith("https:")
+        cookies = [cookie_header(cookie, value, secure=secure) for cookie, value in shaped.cookies]
+        return [*text_headers(shaped.headers), *cookies]
 
-    async def _stream(
-        self, route: Route, variables: dict[str, Any], caller: Caller, exchange: "_Exchange", receive: Receive
-    ) -> None:
-        opened = await self._backend.stream(route.compiled.handle, variables, caller)
+    async def _file(self, reference: Any, exchange: Exchange, receive: Receive, headers: Headers) -> None:
+        if reference is None:
+            raise Refusal("NOT_FOUND", "there is no file")
+        opened = await self._backend.open_file(str(reference))
+        if isinstance(opened, Elsewhere):
+            await _redirect(exchange, 302, opened.url, headers)
+        else:
+            await send_blob(opened, exchange, receive, headers)
+
+    # Streams.
+
+    async def _stream(self, route: Route, bound: Bound, caller: Caller, exchange: Exchange, receive: Receive) -> None:
+        opened = await self._backend.stream(route.compiled.handle, bound.variables, caller)
         if isinstance(opened, Result):
-            raise route.compiled.binding.named(_first(opened))
-        if exchange.head:
-            await opened.aclose()
-            await send_bytes(exchange.send, 200, b"", [*exchange.headers, (b"content-type", TEXT.encode())], head=True)
-            return
-        frames = _frames(route, opened, exchange.meta)
-        await send_stream(frames, receive, exchange.send, exchange.headers, self._closing)
+            raise bound.named(_refusal(opened))
+        begun = _Begun()
+        frames = self._frames(route, bound, opened, exchange.meta, begun)
+        headers = exchange.headers
+        async with Following(frames, receive, self._closing, streams.HEARTBEAT_S) as following:
+            if route.compiled.shape.has_head:
+                with suppress(StopAsyncIteration):
+                    await following.first()
+                if begun.refusal is not None:
+                    raise begun.refusal
+                headers = [*headers, *begun.headers]
+            if exchange.head:
+                await send_bytes(exchange.send, 200, b"", with_defaults(headers, streams.HEADERS), head=True)
+            else:
+                await streams.send_followed(following, exchange.send, headers)
+
+    async def _frames(
+        self, route: Route, bound: Bound, results: AsyncGenerator[Result, None], meta: Meta, begun: "_Begun"
+    ) -> AsyncGenerator[bytes, None]:
+        """The events as frames; a refusal is the last one."""
+        try:
+            async for result in results:
+                if result.refusals or result.data is None:
+                    begun.refusal = bound.named(_refusal(result))
+                    break
+                shaped = route.compiled.shape.apply(result.data)
+                begun.headers = self._head(shaped)
+                yield sse_frame(dumped(shaped.body), event=shaped.event, id=shaped.event_id)
+        except Exception:
+            log.exception("stream failed: %s %s", meta.request_id, route.label)
+            begun.refusal = Refusal("INTERNAL", "internal error")
+        finally:
+            await results.aclose()
+        if begun.refusal is not None:
+            tell = route.system.stream_error or route.system.error
+            yield sse_frame(dumped(tell(begun.refusal, meta)), event="error")
 
 
-async def _frames(route: Route, results: AsyncGenerator[Result, None], meta: Meta) -> AsyncGenerator[bytes, None]:
-    """The events as frames; a refusal is the last one."""
-    try:
-        async for result in results:
-            if result.refusals or result.data is None:
-                refusal = route.compiled.binding.named(_first(result))
-                yield sse_frame(dumped(route.system.error(refusal, meta)), event="error")
-                return
-            shaped = route.compiled.shape.apply(result.data)
-            yield sse_frame(dumped(shaped.body), event=shaped.event, id=shaped.event_id)
-    finally:
-        await results.aclose()
+@dataclass(slots=True)
+class _Begun:
+    """What the event that came last is for the head of the answer, if that is still to be sent."""
+
+    headers: Headers = field(default_factory=list)
+    refusal: Refusal | None = None
 
 
-def _first(result: Result) -> Refusal:
-    return result.refusals[0] if result.refusals else Refusal("INTERNAL", "internal error")
+def _refusal(result: Result) -> Refusal:
+    """Why there is no data."""
+    return together(result.refusals) if result.refusals else Refusal("INTERNAL", "internal error")
 
 
-def _refuse_other_media(route: Route, exchange: "_Exchange") -> None:
+async def _redirect(exchange: Exchange, status: int, target: Any, headers: Headers) -> None:
+    """Send the caller elsewhere: to where a header says, or else to the body."""
+    if target is None and not any(name == b"location" for name, _ in headers):
+        raise Refusal("NOT_FOUND", "there is nowhere to go")
+    await send_bytes(exchange.send, status, b"", with_defaults(headers, {"location": str(target)}))
+
+
+def _encoded(route: Route, body: Any, meta: Meta, status: int) -> tuple[bytes, str | None]:
+    """The bytes of a body and their media type."""
+    if status == 204:
+        return b"", None
+    if route.produces is not None:
+        textual = route.produces.startswith("text/") and "charset=" not in route.produces
+        return ("" if body is None else str(body)).encode(), route.produces + ("; charset=utf-8" if textual else "")
+    if route.enveloped and route.system.wrap is not None:
+        body = route.system.wrap(body, meta)
+    return dumped(body), JSON
+
+
+def _refuse_other_media(route: Route, exchange: Exchange) -> None:
     """Raises Refusal when the caller takes nothing that the route has."""
-    accept = exchange.header(b"accept")
-    if not accept or "*/*" in accept:
-        return
-    made = TEXT if route.streams else route.produces or "application/json"
-    if route.compiled.file_body:
-        return  # what a file is, is not known yet
-    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",") if not _refused_part(part)}
-    if made not in kinds and f"{made.partition('/')[0]}/*" not in kinds:
+    if route.compiled.file_body or route.status == 204 or 300 <= route.status < 400:
+        return  # what a file is, is not known yet; nothing is neither this nor that
+    made = streams.MEDIA_TYPE if route.streams else route.produces or JSON
+    if not accepts(exchange.request_headers.get("accept"), made):
         raise Refusal("NOT_ACCEPTABLE", f"the answer is {made}")
-
-
-def _refused_part(part: str) -> bool:
-    """Whether an entry of `Accept` has the quality zero."""
-    _, _, quality = part.replace(" ", "").partition(";q=")
-    with suppress(ValueError):
-        return float(quality.partition(";")[0]) == 0
-    return False
-
-
-class _Exchange:
-    """One request and the answer to it."""
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self.scope = scope
-        self.send = send
-        self.meta = Meta(f"req_{secrets.token_hex(12)}")
-        self.headers: Headers = [(b"x-request-id", self.meta.request_id.encode()), NOSNIFF]
-
-    @property
-    def head(self) -> bool:
-        """Whether only the headers are asked for."""
-        return bool(self.scope["method"] == "HEAD")
-
-    @property
-    def client_ip(self) -> str | None:
-        """The address the request came from."""
-        client = self.scope.get("client")
-        return client[0] if client else None
-
-    def header(self, name: bytes) -> str | None:
-        """The first header of that name."""
-        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), None)
-
-    def text_headers(self) -> dict[str, str]:
-        """The request's headers."""
-        return {key.decode("latin-1"): value.decode("latin-1") for key, value in self.scope["headers"]}
-
-    async def reply(self, status: int, body: bytes, headers: Headers) -> None:
-        """An answer at once. What is read gets an entity tag, and what the caller has already is not sent again."""
-        if status == 200 and self.scope["method"] in ("GET", "HEAD") and UNKEPT[0] not in headers:
-            tag = etag_of(body)
-            headers = [*headers, (b"etag", tag.encode()), (b"cache-control", b"private, no-cache")]
-            if matches(tag, self.header(b"if-none-match")):
-                await send_bytes(self.send, 304, b"", headers)
-                return
-        await send_bytes(self.send, status, body, headers, head=self.head)
-
-    async def send_tagged(self, message: Message) -> None:
-        """Send what a hand-written route answers, with the headers that all answers have."""
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *self.headers]}
-        await self.send(message)
-
-    async def refuse(self, system: System, refusal: Refusal) -> None:
-        """The refusal in the dialect of the system."""
-        status = system.status_of(refusal)
-        more = dict(refusal.headers)
-        if refusal.retry_after_s is not None:
-            more["retry-after"] = str(max(1, round(refusal.retry_after_s)))
-        if status == 401:
-            more["www-authenticate"] = "Bearer"
-        body = dumped(system.error(refusal, self.meta))
-        headers = [*self.headers, (b"content-type", JSON), *text_headers(more)]
-        await send_bytes(self.send, status, body, headers, head=self.head)

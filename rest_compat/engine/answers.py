@@ -1,6 +1,7 @@
-"""Answers on their way out: JSON, text, bytes, redirects, streams, and the headers that belong to them."""
+"""Answers on their way out: their headers, and bodies that are sent at once."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from http.cookies import SimpleCookie
@@ -10,49 +11,41 @@ from urllib.parse import quote
 import orjson
 from starlette.types import Send
 
-from rest_compat.engine.backend import Blob
-from rest_compat.engine.errors import Refusal
-
 Headers = list[tuple[bytes, bytes]]
 
-JSON = b"application/json"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-CHUNK_BYTES = 2**16
+JSON = "application/json"
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def etag_of(body: bytes) -> str:
-    """The strong entity tag of these bytes."""
-    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-
-
-def matches(tag: str, header: str | None) -> bool:
-    """Whether an `If-None-Match` names the tag (weak comparison)."""
-    if header is None:
-        return False
-    return header.strip() == "*" or tag.removeprefix("W/") in {
-        part.strip().removeprefix("W/") for part in header.split(",")
-    }
+# Headers.
 
 
 def text_headers(pairs: Mapping[str, str] | Sequence[tuple[str, str]]) -> Headers:
-    """Header pairs as bytes; line ends in a value would be headers of somebody else's."""
+    """Header pairs as bytes. Line ends in a value would make headers of somebody else's, and are taken out."""
     items = pairs.items() if isinstance(pairs, Mapping) else pairs
-    return [(name.lower().encode("latin-1"), _header_value(value)) for name, value in items]
+    return [(name.lower().encode("latin-1"), _header_value(name.lower(), value)) for name, value in items]
 
 
-def _header_value(value: str) -> bytes:
-    clean = value.replace("\r", "").replace("\n", "")
-    try:
-        return clean.encode("latin-1")
-    except UnicodeEncodeError:
-        return quote(clean, safe=" !#$&'()*+,/:;=?@[]~%").encode("ascii")
+def _header_value(name: str, value: str) -> bytes:
+    clean = _CONTROLS.sub("", value).strip()
+    if name == "etag":
+        return quoted_tag(clean).encode("ascii", "replace")
+    if name == "location" or not clean.isascii():
+        return quote(clean, safe=" !#$&'()*+,/:;=?@[]~%\"").encode("ascii")
+    return clean.encode("ascii")
+
+
+def with_defaults(headers: Headers, defaults: Mapping[str, str]) -> Headers:
+    """The headers, and those of the defaults that aren't among them."""
+    present = {name for name, _ in headers}
+    return [*headers, *(pair for pair in text_headers(defaults) if pair[0] not in present)]
 
 
 def cookie_header(cookie: Mapping[str, Any], value: str | None, *, secure: bool) -> tuple[bytes, bytes]:
     """`Set-Cookie`; without a value the cookie is taken away."""
     jar = SimpleCookie()
     name = str(cookie["name"])
-    jar[name] = value or ""
+    jar[name] = _CONTROLS.sub("", value or "")
     jar[name]["path"] = cookie.get("path", "/")
     jar[name]["httponly"] = True
     jar[name]["samesite"] = "Lax"
@@ -65,6 +58,67 @@ def cookie_header(cookie: Mapping[str, Any], value: str | None, *, secure: bool)
     return b"set-cookie", jar[name].OutputString().encode("latin-1", "replace")
 
 
+# Entity tags.
+
+
+def etag_of(body: bytes) -> str:
+    """The strong entity tag of these bytes."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def quoted_tag(tag: str) -> str:
+    """An entity tag as HTTP writes it; a bare version number, say, gets its quotes."""
+    if tag.removeprefix("W/").startswith('"'):
+        return tag
+    return '"' + tag.replace('"', "") + '"'
+
+
+def matches(tag: str, header: str | None) -> bool:
+    """Whether an `If-None-Match` names the tag (weak comparison)."""
+    if header is None:
+        return False
+    named = {part.strip().removeprefix("W/") for part in header.split(",")}
+    return "*" in named or tag.removeprefix("W/") in named
+
+
+# What the caller takes.
+
+
+def accepts(header: str | None, media_type: str) -> bool:
+    """Whether an `Accept` takes the media type: the range that fits closest decides."""
+    if header is None or not header.strip():
+        return True
+    name = media_type.partition(";")[0].strip().lower()
+    closest = (name, f"{name.partition('/')[0]}/*", "*/*")
+    ranges = dict(_weighed(part) for part in header.split(","))
+    return next((ranges[known] > 0 for known in closest if known in ranges), False)
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    """A media range and its quality; one that is no number counts as 1."""
+    name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        match = re.fullmatch(r"q\s*=\s*([01](?:\.[0-9]{0,3})?)", parameter)
+        if match is not None:
+            return name, float(match[1])
+    return name, 1.0
+
+
+# Bodies.
+
+
+def dumped(body: Any) -> bytes:
+    """The body as JSON."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # whole numbers of more than 64 bits, which JSON has no bound for
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=_parsed).encode("utf-8", "replace")
+
+
+def _parsed(fragment: Any) -> Any:
+    return json.loads(orjson.dumps(fragment))
+
+
 async def send_bytes(send: Send, status: int, body: bytes, headers: Headers, *, head: bool = False) -> None:
     """A whole answer at once; for HEAD without its body."""
     length = (b"content-length", str(len(body)).encode())
@@ -73,78 +127,3 @@ async def send_bytes(send: Send, status: int, body: bytes, headers: Headers, *, 
         {"type": "http.response.start", "status": status, "headers": headers if bodiless else [*headers, length]}
     )
     await send({"type": "http.response.body", "body": b"" if head or bodiless else body})
-
-
-def dumped(body: Any) -> bytes:
-    """The body as JSON."""
-    return orjson.dumps(body)
-
-
-# Bytes.
-
-
-async def send_blob(
-    send: Send, blob: Blob, request_headers: Mapping[str, str], headers: Headers, *, head: bool
-) -> None:
-    """Stored bytes: the part asked for, or all of them. Raises Refusal for a range that is none."""
-    tag = blob.etag
-    headers = [*headers, (b"content-type", blob.media_type.encode("latin-1", "replace")), (b"accept-ranges", b"bytes")]
-    headers += [(b"content-disposition", _disposition(blob)), (b"content-security-policy", b"sandbox")]
-    if tag is not None:
-        headers.append((b"etag", tag.encode()))
-        if matches(tag, request_headers.get("if-none-match")):
-            await send_bytes(send, 304, b"", headers)
-            return
-    start, end = 0, blob.size
-    asked = _range(request_headers, blob)
-    if asked is not None:
-        start, end = asked
-        headers.append((b"content-range", f"bytes {start}-{end - 1}/{blob.size}".encode()))
-    headers.append((b"content-length", str(end - start).encode()))
-    await send({"type": "http.response.start", "status": 200 if asked is None else 206, "headers": headers})
-    if not head:
-        async for chunk in blob.read(start, end):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-def _range(headers: Mapping[str, str], blob: Blob) -> tuple[int, int] | None:
-    """The one range asked for, its end exclusive; None for all. Several ranges are answered with all."""
-    header = headers.get("range")
-    condition = headers.get("if-range")
-    match = _RANGE.fullmatch(header.strip()) if header else None
-    if match is None or (condition is not None and condition != blob.etag):
-        return None
-    first, last = match.groups()
-    if not first and not last:
-        return None
-    start = int(first) if first else max(0, blob.size - int(last))
-    end = min(int(last) + 1, blob.size) if first and last else blob.size
-    if start >= end:
-        raise Refusal(
-            "RANGE_NOT_SATISFIABLE", "the range is beyond the file", headers={"content-range": f"bytes */{blob.size}"}
-        )
-    return start, end
-
-
-def _disposition(blob: Blob) -> bytes:
-    """The file's name in a form no name can break out of (RFC 6266)."""
-    plain = "".join(char for char in blob.name if 32 <= ord(char) < 127 and char not in '"\\%')
-    kind = "inline" if blob.inline else "attachment"
-    value = f'{kind}; filename="{plain}"'
-    if plain != blob.name:
-        value += f"; filename*=UTF-8''{quote(''.join(c for c in blob.name if c.isprintable()), safe='')}"
-    return value.encode()
-
-
-# Streams.
-
-
-def sse_frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
-    """One event; line ends are LF, the data is one line of JSON."""
-    head = (f"id: {_line(id)}\n" if id is not None else "") + (f"event: {_line(event)}\n" if event else "")
-    return head.encode() + b"data: " + data + b"\n\n"
-
-
-def _line(text: str) -> str:
-    return text.replace("\r", "").replace("\n", "").replace("\x00", "")

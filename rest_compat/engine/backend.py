@@ -1,7 +1,8 @@
 """What the engine asks of whoever executes operations."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from graphql import DocumentNode
@@ -22,15 +23,14 @@ class Result:
     """What an operation came to: data, or the refusals that stopped it."""
 
     data: Mapping[str, Any] | None
-    refusals: Sequence[Refusal] = field(default_factory=tuple)
+    refusals: Sequence[Refusal] = ()
     replayed: bool = False
+    headers: Sequence[tuple[str, str]] = ()  # of the answer, whatever it says: a renewed session, say
 
 
 class Caller(Protocol):
     """Who calls, as the backend knows them."""
 
-    @property
-    def anonymous(self) -> bool: ...
     @property
     def user_id(self) -> str | None: ...
 
@@ -41,12 +41,20 @@ class Blob(Protocol):
     name: str
     media_type: str
     size: int
-    etag: str | None
+    etag: str | None  # with its quotes
+    modified: datetime | None
     inline: bool
 
-    def read(self, start: int, end: int) -> AsyncIterator[bytes]:
+    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to, not including, `end`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Stored bytes that the caller fetches by itself: a signed URL."""
+
+    url: str
 
 
 class Backend(Protocol):
@@ -74,6 +82,6 @@ class Backend(Protocol):
         """Begin a subscription: what refuses it, or its events from now on."""
         ...
 
-    async def open_file(self, reference: str) -> Blob:
+    async def open_file(self, reference: str) -> Blob | Elsewhere:
         """The bytes that a file reference stands for. Raises Refusal."""
         ...

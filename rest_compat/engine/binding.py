@@ -1,341 +1,324 @@
-"""From a request to an operation's variables: where each value is, and how it is read there."""
+"""From a request to an operation's variables, and from what is wrong with those back to the caller's words."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from graphql import (
-    GraphQLInputType,
-    GraphQLSchema,
-    VariableDefinitionNode,
-    type_from_ast,
-)
-from graphql.utilities import validate_input_value
-from starlette.datastructures import UploadFile
-
-from rest_compat.engine.call import Call
-from rest_compat.engine.documents import RouteDocument, directive_arguments
-from rest_compat.engine.errors import Refusal, invalid
-from rest_compat.engine.reading import body_reader, input_field, is_list, named_type, nested, text_reader
+from rest_compat.engine.call import FORMS, JSON, Call, Form, Texts, is_json
+from rest_compat.engine.errors import INVALID, Refusal, invalid, together
+from rest_compat.engine.reading import Steps, cased, is_list, is_nested, part_name, unknown
+from rest_compat.engine.slots import ANYTHING, IN_BODY, Filled, Slot, Wanted, default_of, problems
 from rest_compat.engine.system import Extra, System
 
-IN_BODY = frozenset({"BODY", "FORM", "FILE", "RAW"})
-BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
-EVERYTHING_ELSE = "*"
+Found = tuple[str, Any]
+"""The name under which a value was found, and the value."""
 
-
-@dataclass(frozen=True)
-class Slot:
-    """One value of the request, and the variable (or the part of one) that it is for."""
-
-    variable: str
-    steps: tuple[str, ...]  # inside the variable
-    place: str
-    name: str  # as the caller knows it; empty for the whole body
-    type: GraphQLInputType
-    required: bool
-    definition: VariableDefinitionNode
-    aliases: tuple[str, ...] = ()
-    flag: bool = False
-    split: str | None = None
-    case: str | None = None
-    invalid: Any = None
-    lenient: bool = False  # whether `invalid` stands for what cannot be read
-    low: int | None = None
-    high: int | None = None
-    read_text: Callable[[Sequence[str]], Any] = field(default=lambda texts: texts[-1], repr=False)
-    read_json: Callable[[Any, str], Any] | None = field(default=None, repr=False)
-
-    @property
-    def whole_body(self) -> bool:
-        """Whether the body itself is the value."""
-        return self.place == "BODY" and not self.name
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
 class Binding:
-    """All slots of an operation, and what the server fills itself."""
+    """All that an operation wants of a request, and what the server fills itself."""
 
     system: System
-    slots: tuple[Slot, ...]
+    wanted: tuple[Wanted, ...]
+    fills: tuple[Filled, ...]
     path_parameters: tuple[str, ...]
-    fills: tuple[tuple[str, str], ...]  # variable, what with
-    arguments: Mapping[str, str]  # argument of a root field -> variable
+    arguments: Mapping[Steps, str]  # argument of a root field, or part of one -> variable
 
-    def in_place(self, *places: str) -> list[Slot]:
+    def slots(self, *places: str) -> list[Slot]:
         """The slots in one of these places."""
-        return [slot for slot in self.slots if slot.place in places]
+        return [slot for want in self.wanted for slot in want.slots if slot.place in places]
 
-    async def bind(self, call: Call, fill: Callable[[str], Any]) -> dict[str, Any]:
+    @cached_property
+    def parameters(self) -> "_Names":
+        """What is known in the query."""
+        return _Names(self.slots("QUERY"))
+
+    @cached_property
+    def form_fields(self) -> "_Names":
+        """What is known in a form, files and all."""
+        return _Names(self.slots("FORM", "FILE"))
+
+    @cached_property
+    def field_names(self) -> frozenset[str]:
+        """All names of the body's own fields; empty for the whole body."""
+        return frozenset(name for slot in self.slots("BODY") for name in slot.names)
+
+    @cached_property
+    def body_places(self) -> frozenset[str]:
+        """The kinds of body that are looked into."""
+        return frozenset(slot.place for slot in self.slots(*IN_BODY))
+
+    @cached_property
+    def needs_body(self) -> bool:
+        """Whether an empty body is none."""
+        return any(want.required and any(slot.whole_body for slot in want.slots) for want in self.wanted)
+
+    async def bind(self, call: Call, fill: Callable[[str], Any]) -> "Bound":
         """The variables. Raises Refusal with the name of the value, as the caller knows it."""
-        variables: dict[str, Any] = {name: fill(what) for name, what in self.fills}
-        path = dict(zip(self.path_parameters, call.path_values, strict=True))
-        body = await self._body(call)
-        self._refuse_unknown_parameters(call)
-        # The whole body first: what is placed inside it comes on top.
-        for slot in sorted(self.slots, key=lambda slot: len(slot.steps)):
-            found, value = await self._value(slot, call, path, body)
-            if found:
-                _put(variables, slot, _clamped(slot, value))
-            elif slot.required:
-                raise invalid(slot.name or None, f"{slot.name or 'the body'} is required")
-        return variables
+        bound = Bound(self)
+        source = _Source(self, call)
+        await source.read_body()
+        wrong = list(source.unknown())
+        for want in self.wanted:
+            try:
+                found = await source.find(want, wrong)
+            except Refusal as refusal:
+                if refusal.code != INVALID:
+                    raise
+                wrong.append(refusal)
+                continue
+            if found is not None:
+                bound.put(want, *found)
+            elif want.required:
+                wrong.append(_missing(want))
+        if wrong:
+            raise together([*wrong, *bound.ill_typed(wrong)])
+        for filled in self.fills:
+            bound.fill(filled, fill(filled.fill))
+        return bound
 
-    async def _body(self, call: Call) -> Any:
-        slots = self.in_place("BODY")
-        if not slots:
-            return None
-        body = await call.json(optional=not any(slot.required for slot in slots if slot.whole_body))
-        if not any(slot.whole_body for slot in slots):
-            if not isinstance(body, dict):
+
+class _Names:
+    """The names that slots have, and the names of parts `name[a]` of those that may have parts."""
+
+    def __init__(self, slots: Iterable[Slot]) -> None:
+        self._known = frozenset(name for slot in slots for name in slot.names)
+        self._nested = frozenset(name for slot in slots if is_nested(slot.type) for name in slot.names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known or ("[" in name and name.partition("[")[0] in self._nested)
+
+    def unknown(self, what: str, given: Iterable[str]) -> Iterator[Refusal]:
+        """Those of the given names that nobody asked for; none where any name will do."""
+        if ANYTHING not in self._known:
+            yield from (unknown(what, name) for name in dict.fromkeys(given) if name not in self)
+
+
+def _missing(want: Wanted) -> Refusal:
+    if want.name == ANYTHING:
+        return invalid(None, "a file is required")
+    return invalid(want.name or None, f"{want.name or 'the body'} is required")
+
+
+class _Source:
+    """Where the values of one request are looked for."""
+
+    def __init__(self, binding: Binding, call: Call) -> None:
+        self._binding = binding
+        self._call = call
+        self._path = dict(zip(binding.path_parameters, call.path_values, strict=True))
+        self._form: Form | None = None
+        self._body: Any = _ABSENT  # as JSON
+
+    async def read_body(self) -> None:
+        """Read the body as JSON or as a form, whichever is wanted and came; a raw one waits for who takes it."""
+        call, places = self._call, self._binding.body_places
+        if "BODY" in places and (len(places) == 1 or is_json(call.media_type or JSON)):
+            self._body = await call.json(optional=not self._binding.needs_body)
+            if "" not in self._binding.field_names and not isinstance(self._body, dict):
                 raise invalid(None, "the body must be a JSON object")
-            self._refuse_unknown_fields(body, slots)
-        return body
+        elif (call.media_type in FORMS and places & {"FORM", "FILE"}) or ("FORM" in places and "FILE" not in places):
+            self._form = await call.form()
 
-    def _refuse_unknown_fields(self, body: Mapping[str, Any], slots: Sequence[Slot]) -> None:
-        if self.system.unknown_fields is Extra.REFUSE:
-            known = {name for slot in slots for name in (slot.name, *slot.aliases)}
-            for name in body:
-                if name not in known:
-                    raise invalid(name[:80], f"unknown field '{name[:80]}'")
+    def unknown(self) -> Iterator[Refusal]:
+        """Parameters and fields nobody asked for, in a dialect that tells."""
+        binding, system = self._binding, self._binding.system
+        if system.unknown_parameters is Extra.REFUSE:
+            yield from binding.parameters.unknown("parameter", self._call.query)
+        if system.unknown_fields is Extra.REFUSE and self._form is not None:
+            yield from binding.form_fields.unknown("field", (*self._form.texts, *self._form.files))
+        if system.unknown_fields is Extra.REFUSE and isinstance(self._body, dict) and "" not in binding.field_names:
+            yield from (unknown("field", name) for name in self._body if name not in binding.field_names)
 
-    def _refuse_unknown_parameters(self, call: Call) -> None:
-        slots = self.in_place("QUERY")
-        if self.system.unknown_parameters is Extra.IGNORE or any(slot.name == EVERYTHING_ELSE for slot in slots):
-            return
-        known = {name for slot in slots for name in (slot.name, *slot.aliases)}
-        for name in call.query:
-            if name.partition("[")[0] not in known:
-                raise invalid(name[:80], f"unknown parameter '{name[:80]}'")
+    async def find(self, want: Wanted, wrong: list[Refusal]) -> Found | None:
+        """The value in the first slot that has one. Raises Refusal; what is wrong inside it is added to `wrong`."""
+        for slot in want.slots:
+            found = await self._at(slot, wrong)
+            if found is not None:
+                return found[0], slot.accepted(found[1])
+        return None
 
-    async def _value(self, slot: Slot, call: Call, path: Mapping[str, str], body: Any) -> tuple[bool, Any]:
-        """Whether the request has the value, and the value."""
+    async def _at(self, slot: Slot, wrong: list[Refusal]) -> Found | None:
         match slot.place:
             case "PATH":
-                return True, self._read(slot, [path[slot.name]])
+                return slot.name, slot.text.value([self._path[slot.name]], slot.name)
             case "QUERY":
-                return self._query(slot, call)
+                return self._rest(slot) if slot.name == ANYTHING else self._text(slot, self._call.query)
             case "HEADER":
-                return self._texts(slot, {n: call.request.headers.getlist(n) for n in (slot.name, *slot.aliases)})
+                return self._text(slot, {name: self._call.header(name) for name in slot.names})
             case "COOKIE":
-                return self._texts(slot, {name: [value] for name, value in call.request.cookies.items()})
-            case "BODY":
-                return self._json(slot, body)
+                return self._text(slot, {name: self._call.cookie(name) for name in slot.names})
             case "FORM":
-                fields = (await call.form()).multi_items()
-                texts: dict[str, list[str]] = {}
-                for name, value in fields:
-                    if not isinstance(value, UploadFile):
-                        texts.setdefault(name, []).append(value)
-                return self._texts(slot, texts)
-            case "FILE":
-                upload = await call.file(slot.name)
-                return upload is not None, upload
-        raw = await call.raw()
-        return raw is not None, raw
+                return self._text(slot, self._form.texts) if self._form is not None else None
+            case "BODY":
+                return self._json(slot, wrong) if self._body is not _ABSENT else None
+        if self._form is not None:
+            return self._file(slot, self._form)
+        upload = await self._call.raw() if self._body is _ABSENT else None
+        return None if upload is None else (slot.name, [upload] if is_list(slot.type) else upload)
 
-    def _query(self, slot: Slot, call: Call) -> tuple[bool, Any]:
-        query = call.query
-        if slot.name == EVERYTHING_ELSE:
-            taken = {name for other in self.in_place("QUERY") for name in (other.name, *other.aliases)}
-            rest = {name: texts[-1] for name, texts in query.items() if name not in taken}
-            return bool(rest), rest
-        if not query:
-            return False, None
-        found, value = self._texts(slot, query)
-        if not found and (spelled := nested(query, slot.name)) is not None:
-            return True, spelled
-        return found, value
-
-    def _texts(self, slot: Slot, texts: Mapping[str, Sequence[str]]) -> tuple[bool, Any]:
-        for name in (slot.name, *slot.aliases):
-            found = texts.get(name)
-            if found:
-                if len(found) > 1 and self.system.repeated_parameters is Extra.REFUSE and not is_list(slot.type):
+    def _text(self, slot: Slot, texts: Texts) -> Found | None:
+        if not texts:
+            return None
+        given = [name for name in slot.names if texts.get(name)]
+        for name in slot.names:
+            nested = slot.text.nested(texts, name)
+            if nested is not None:
+                if given:
                     raise invalid(name, f"{name} is given more than once")
-                return True, True if slot.flag else self._read(slot, found)
-        return False, None
+                return name, nested
+        if not given:
+            return None
+        _refuse_contradiction(slot, given, texts)
+        return given[0], True if slot.flag else slot.text.value(texts[given[0]], given[0])
 
-    @staticmethod
-    def _read(slot: Slot, texts: Sequence[str]) -> Any:
-        value = _cased(slot, slot.read_text(texts))
-        return slot.invalid if slot.lenient and not _acceptable(slot, value) else value
+    def _rest(self, slot: Slot) -> Found | None:
+        """All parameters that no other slot takes."""
+        rest = {}
+        for name, texts in self._call.query.items():
+            if name in self._binding.parameters:
+                continue
+            if len(texts) > 1 and not slot.text.repeats:
+                raise invalid(name, f"{name} is given more than once")
+            rest[name] = texts[-1]
+        return (slot.name, rest) if rest else None
 
-    @staticmethod
-    def _json(slot: Slot, body: Any) -> tuple[bool, Any]:
+    def _json(self, slot: Slot, wrong: list[Refusal]) -> Found | None:
+        body = self._body
         if slot.whole_body:
-            found, value = True, body
-        else:
-            name = next((name for name in (slot.name, *slot.aliases) if name in body), None)
-            found, value = name is not None, None if name is None else body[name]
-        if not found:
-            return False, None
-        value = _cased(slot, value)
-        if slot.lenient and not _acceptable(slot, value):
-            return True, slot.invalid
-        return True, value if slot.read_json is None else slot.read_json(value, slot.name)
+            return "", _read(slot, self._left(body), "", wrong)
+        given = [name for name in slot.names if name in body] if isinstance(body, dict) else []
+        if not given:
+            return None
+        _refuse_contradiction(slot, given, body)
+        return given[0], _read(slot, body[given[0]], given[0], wrong)
+
+    def _left(self, body: Any) -> Any:
+        """The body without the fields that have slots of their own."""
+        if len(self._binding.field_names) == 1 or not isinstance(body, dict):
+            return body
+        return {name: value for name, value in body.items() if name not in self._binding.field_names}
+
+    @staticmethod
+    def _file(slot: Slot, form: Form) -> Found | None:
+        names = form.files if slot.name == ANYTHING else slot.names
+        uploads = [upload for name in names for upload in form.files.get(name, ())]
+        if not uploads:
+            return None
+        if is_list(slot.type):
+            return slot.name, uploads
+        if len(uploads) > 1:
+            raise invalid(None if slot.name == ANYTHING else slot.name, "there must be one file, not more")
+        return slot.name, uploads[0]
+
+
+def _refuse_contradiction(slot: Slot, given: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raises Refusal where a value is given under two names, and differently, in a dialect that minds."""
+    for other in given[1:]:
+        if not slot.text.repeats and values[other] != values[given[0]]:
+            raise invalid(other, f"{other} is another name of {given[0]}, and says otherwise")
+
+
+def _read(slot: Slot, value: Any, name: str, wrong: list[Refusal]) -> Any:
+    value = cased(slot.text.case, value)
+    if isinstance(value, str) and value in slot.text.spellings:
+        return slot.text.spellings[value]
+    if slot.json is None:
+        return value
+    inside: list[Refusal] = []
+    read = slot.json(value, name, inside)
+    if inside and slot.lenient:
+        return slot.invalid
+    wrong += inside
+    return read
+
+
+@dataclass(slots=True)
+class Bound:
+    """The variables of one request, and the names their values came under."""
+
+    binding: Binding
+    variables: dict[str, Any] = field(default_factory=dict)
+    names: dict[tuple[str, Steps], str] = field(default_factory=dict)
+
+    def put(self, want: Wanted, name: str, value: Any) -> None:
+        """A value that was found under that name."""
+        self.names[want.variable, want.steps] = name
+        if want.steps and want.variable not in self.variables:
+            self.variables[want.variable] = default_of(want.definition)
+        self._set(want.variable, want.steps, value)
+
+    def fill(self, filled: Filled, value: Any) -> None:
+        """A value that the server knows."""
+        self._set(filled.variable, filled.steps, value)
+
+    def _set(self, variable: str, steps: Steps, value: Any) -> None:
+        self.variables[variable] = _with_part(self.variables.get(variable), steps, value)
+
+    def ill_typed(self, wrong: Sequence[Refusal]) -> list[Refusal]:
+        """What is wrong with the values that are there, as far as their types tell, beside what is known."""
+        known = [refusal.field or "" for refusal in wrong]
+        found = []
+        for want in self.binding.wanted:
+            if not want.steps and want.variable in self.variables:
+                for message, path in problems(self.variables[want.variable], want.type):
+                    where = (want.variable, *path)
+                    spoken = ".".join(map(str, where))
+                    found.append(self.named(Refusal(INVALID, f"{spoken}: {message}", spoken, path=where)))
+        return [one for one in found if not any(_holds(one.field or "", name) for name in known)]
 
     # What went wrong, in the caller's words.
 
     def named(self, refusal: Refusal) -> Refusal:
-        """The refusal, its field by the name the caller gave the value under."""
-        if refusal.path:
-            return self._renamed(refusal, [str(step) for step in refusal.path])
-        if refusal.field is None:
-            return refusal
-        first, *rest = refusal.field.split(".")
-        variable = self.arguments.get(first)
-        return refusal if variable is None else self._renamed(refusal, [variable, *rest], spoken=refusal.field)
+        """The refusal, its field by the name the caller gave the value under.
 
-    def _renamed(self, refusal: Refusal, path: Sequence[str], spoken: str | None = None) -> Refusal:
-        """`path` begins with a variable; `spoken` is what the message calls the value, if not by that path."""
-        variable, rest = path[0], list(path[1:])
-        slots = [s for s in self.slots if s.variable == variable and list(s.steps) == rest[: len(s.steps)]]
-        if not slots:
-            return refusal
-        slot = max(slots, key=lambda slot: len(slot.steps))
-        name = ".".join([*([slot.name] if slot.name else []), *rest[len(slot.steps) :]])
-        before = spoken or ".".join(path)
-        message = refusal.message
-        if message.startswith(before):
-            message = (name or "the body") + message[len(before) :]
-        return replace(refusal, message=message, field=name or None, path=())
+        A message that begins with the name of its value is made to begin with the caller's.
+        """
+        also = tuple(self.named(other) for other in refusal.also)
+        path = [str(step) for step in refusal.path]
+        spoken = ".".join(path) or refusal.field or ""
+        name = self._name(path or self._variable_path(spoken.split(".")))
+        if name is None:
+            return replace(refusal, also=also)
+        begins = re.match(rf"{re.escape(spoken)}(?!\w|\.\w)", refusal.message)
+        message = (name or "the body") + refusal.message[begins.end() :] if begins else refusal.message
+        return replace(refusal, message=message, field=name or None, path=(), also=also)
+
+    def _variable_path(self, argument: Sequence[str]) -> list[str]:
+        """From a path in a root field's arguments to one in the variables; empty where no variable stands there."""
+        for length in range(len(argument), 0, -1):
+            variable = self.binding.arguments.get(tuple(argument[:length]))
+            if variable is not None:
+                return [variable, *argument[length:]]
+        return []
+
+    def _name(self, path: Sequence[str]) -> str | None:
+        """What the caller calls the value at a path in the variables; None where it isn't the caller's."""
+        steps = tuple(path[1:])
+        about = [w for w in self.binding.wanted if [w.variable] == path[:1] and w.steps == steps[: len(w.steps)]]
+        if not about:
+            return None
+        want = max(about, key=lambda want: len(want.steps))
+        name = self.names.get((want.variable, want.steps), want.name)
+        for step in steps[len(want.steps) :]:
+            name = part_name("" if name == ANYTHING else name, step)
+        return name
 
 
-def _cased(slot: Slot, value: Any) -> Any:
-    if slot.case is None or not isinstance(value, str):
+def _holds(outer: str, inner: str) -> bool:
+    """Whether the value called `inner` is the one called `outer`, or inside it; the body has no name."""
+    return not outer or inner == outer or inner.startswith(f"{outer}.")
+
+
+def _with_part(whole: Any, steps: Steps, value: Any) -> Any:
+    """The object with a part put into it. What is no object, and should be, is left for coercion to refuse."""
+    if not steps:
         return value
-    return value.upper() if slot.case == "UPPER" else value.lower()
-
-
-def _acceptable(slot: Slot, value: Any) -> bool:
-    errors: list[object] = []
-    validate_input_value(value, slot.type, lambda error, _path: errors.append(error))
-    return not errors
-
-
-def _clamped(slot: Slot, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return value
-    if slot.low is not None and value < slot.low:
-        return slot.low
-    return slot.high if slot.high is not None and value > slot.high else value
-
-
-def _put(variables: dict[str, Any], slot: Slot, value: Any) -> None:
-    if not slot.steps:
-        variables[slot.variable] = value
-        return
-    inner = variables.get(slot.variable)
-    if not isinstance(inner, dict):
-        inner = variables[slot.variable] = {}
-    else:
-        inner = variables[slot.variable] = dict(inner)
-    for step in slot.steps[:-1]:
-        inner = inner.setdefault(step, {})
-    inner[slot.steps[-1]] = value
-
-
-# Compiling.
-
-
-def compile_binding(
-    document: RouteDocument, schema: GraphQLSchema, system: System, arguments: Mapping[str, str]
-) -> Binding:
-    """The binding that a document's variables ask for. Raises CompileError."""
-    slots: list[Slot] = []
-    fills: list[tuple[str, str]] = []
-    for definition in document.node.variable_definitions or ():
-        filled = next((d for d in definition.directives or () if d.name.value == "fill"), None)
-        if filled is not None:
-            fills.append((definition.variable.name.value, directive_arguments(filled)["with"]))
-        else:
-            slots += _slots(document, schema, system, definition)
-    _check(document, slots)
-    return Binding(system, tuple(slots), tuple(document.path_parameters), tuple(fills), arguments)
-
-
-def _slots(
-    document: RouteDocument, schema: GraphQLSchema, system: System, definition: VariableDefinitionNode
-) -> list[Slot]:
-    type: Any = type_from_ast(schema, definition.type)
-    placed = [directive_arguments(d) for d in definition.directives or () if d.name.value == "param"]
-    if not any("field" not in arguments for arguments in placed):
-        placed.insert(0, {})
-    return [_slot(document, system, definition, type, arguments, placed) for arguments in placed]
-
-
-def _slot(
-    document: RouteDocument,
-    system: System,
-    definition: VariableDefinitionNode,
-    type: GraphQLInputType,
-    arguments: Mapping[str, Any],
-    placed: Sequence[Mapping[str, Any]],
-) -> Slot:
-    variable = definition.variable.name.value
-    steps = tuple(arguments["field"].split(".")) if "field" in arguments else ()
-    part = input_field(type, steps)
-    if part is None:
-        raise document.wrong(f"${variable} has no part '{arguments['field']}'", definition)
-    part_type, required = part
-    # What else is placed inside a variable makes it one that need not come whole.
-    elsewhere = not steps and any("field" in other for other in placed)
-    required = required and definition.default_value is None and not elsewhere
-    place = arguments.get("in") or _default_place(document, variable)
-    name = arguments.get("name", "" if place == "RAW" or (place == "BODY" and "in" in arguments) else variable)
-    if place == "BODY" and "in" in arguments and steps and "name" not in arguments:
-        name = steps[-1]
-    return Slot(
-        variable=variable,
-        steps=steps,
-        place=place,
-        name=name,
-        type=part_type,
-        required=required or place == "PATH",
-        definition=definition,
-        aliases=tuple(arguments.get("aliases", ())),
-        flag=arguments.get("flag", False),
-        split=arguments.get("split"),
-        case=arguments.get("case"),
-        invalid=json.loads(arguments["invalid"]) if "invalid" in arguments else None,
-        lenient="invalid" in arguments,
-        low=arguments.get("min"),
-        high=arguments.get("max"),
-        read_text=text_reader(part_type, arguments.get("split")),
-        read_json=body_reader(part_type, prune=system.unknown_fields is Extra.IGNORE),
-    )
-
-
-def _default_place(document: RouteDocument, variable: str) -> str:
-    if variable in document.path_parameters:
-        return "PATH"
-    return "BODY" if document.method in BODY_METHODS and document.node.operation.value != "subscription" else "QUERY"
-
-
-def _check(document: RouteDocument, slots: Sequence[Slot]) -> None:
-    in_path = {slot.name for slot in slots if slot.place == "PATH"}
-    for slot in slots:
-        if slot.place == "PATH" and slot.name not in document.path_parameters:
-            raise document.wrong(f"the path has no parameter '{slot.name}'", slot.definition)
-        if slot.place in IN_BODY and document.method not in BODY_METHODS:
-            raise document.wrong(f"{document.method} has no body to take ${slot.variable} from", slot.definition)
-        if slot.low is not None and slot.high is not None and slot.low > slot.high:
-            raise document.wrong("min is above max", slot.definition)
-        if slot.lenient and named_type(slot.type) is None:
-            raise document.wrong("invalid needs a type", slot.definition)
-        if slot.lenient and not _acceptable(slot, slot.invalid):
-            raise document.wrong(f"invalid does not fit the type {slot.type}", slot.definition)
-    for name in document.path_parameters:
-        if name not in in_path:
-            raise document.wrong(f"no variable takes the path's parameter '{name}'")
-    places = [(slot.place, slot.name) for slot in slots]
-    for place in set(places):
-        if places.count(place) > 1:
-            raise document.wrong(f"two variables take {place[0].lower()} '{place[1]}'")
-    whole = [slot for slot in slots if slot.whole_body]
-    if whole and any(slot.place == "BODY" and not slot.whole_body for slot in slots):
-        raise document.wrong("one variable takes the whole body, another a field of it", whole[0].definition)
-    if any(slot.place == "BODY" for slot in slots) and any(slot.place in IN_BODY - {"BODY"} for slot in slots):
-        raise document.wrong("the body cannot be JSON and something else")
+    if whole is not None and not isinstance(whole, dict):
+        return whole
+    inside = whole or {}
+    return {**inside, steps[0]: _with_part(inside.get(steps[0]), steps[1:], value)}

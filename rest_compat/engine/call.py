@@ -1,24 +1,35 @@
 """One request, read as far as it is asked for."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import parse_qsl
 
 import jiter
-from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
 from rest_compat.engine.errors import Refusal, invalid
 
-QUERY_PARAMETERS_MAX = 1_000
-FORM_FIELDS_MAX = 1_000
+PARAMETERS_MAX = 1_000  # of a query string or a form
 FORM_FILES_MAX = 100
+FORM_TEXT_BYTES_MAX = 2**20
 SPOOL_BYTES = 2**20  # of an upload, what stays in memory
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+URL_ENCODED = "application/x-www-form-urlencoded"
+FORMS = frozenset({MULTIPART, URL_ENCODED})
+
+Texts = Mapping[str, Sequence[str]]
 
 
 @dataclass(slots=True)
@@ -31,6 +42,14 @@ class Upload:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a form holds, by name."""
+
+    texts: Texts
+    files: Mapping[str, Sequence[Upload]]
+
+
 class Call:
     """A request of a route. Its body is read once, as what the route wants it to be."""
 
@@ -40,115 +59,183 @@ class Call:
         self._receive = receive
         self.request = Request(scope, self._counted)
         self.path_values = path_values
-        self._query: dict[str, list[str]] | None = None
-        self._form: FormData | None = None
-        self._spools: list[IO[bytes]] = []
+        self._multipart: FormData | None = None
+        self._spool: IO[bytes] | None = None
 
-    @property
+    # The head.
+
+    @cached_property
     def media_type(self) -> str:
         """Of the body, in lower case, without parameters."""
         return self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @cached_property
+    def query(self) -> Texts:
+        """The query string's values by name. Raises Refusal for what is no text."""
+        return _pairs(self.request.scope["query_string"], "the query string")
+
+    def header(self, name: str) -> Sequence[str]:
+        """The values of the headers of that name. Raises Refusal for what is no text."""
+        wanted = name.lower().encode()
+        try:
+            values = [value.decode() for key, value in self.request.scope["headers"] if key == wanted]
+        except UnicodeDecodeError as error:
+            raise invalid(name, f"the header {name} is not UTF-8") from error
+        return _entity_tags(values) if wanted in _ABOUT_TAGS else values
+
+    def cookie(self, name: str) -> Sequence[str]:
+        """The value of the cookie of that name, as a list."""
+        value = self.request.cookies.get(name)
+        return [] if value is None else [value]
+
+    # The body.
 
     async def _counted(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
         if self._received > self._most:
-            raise Refusal("PAYLOAD_TOO_LARGE", f"the body is larger than {self._most} bytes")
+            raise self._too_large()
         return message
 
-    def refuse_too_large(self) -> None:
-        """Raises Refusal when the body says it is larger than we take."""
-        declared = self.request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._most:
-            raise Refusal("PAYLOAD_TOO_LARGE", f"the body is larger than {self._most} bytes")
+    def _too_large(self) -> Refusal:
+        return Refusal("PAYLOAD_TOO_LARGE", f"the body is larger than {self._most} bytes")
 
-    @property
-    def query(self) -> Mapping[str, list[str]]:
-        """The query string's values by name. Raises Refusal for what is no text."""
-        if self._query is None:
-            self._query = _query(self.request.scope["query_string"])
-        return self._query
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Around the reading of the body. Raises Refusal for one we don't take."""
+        declared = self.request.headers.get("content-length", "0")
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._most):
+            raise self._too_large()
+        coding = self.request.headers.get("content-encoding", "identity").strip().lower()
+        if coding != "identity":
+            raise Refusal("UNSUPPORTED_MEDIA_TYPE", "the body must come without a Content-Encoding")
+        try:
+            yield
+        except ClientDisconnect as gone:
+            raise invalid(None, "the body ended before it was whole") from gone
 
     async def body(self) -> bytes:
         """The whole body."""
-        self.refuse_too_large()
-        try:
+        with self._reading():
             return await self.request.body()
-        except ClientDisconnect as gone:
-            raise invalid(None, "the body ended before it was whole") from gone
 
     async def json(self, *, optional: bool) -> Any:
         """The body as JSON; an empty one counts as `{}` where all of it is optional. Raises Refusal."""
         raw = await self.body()
         if not raw and optional:
             return {}
-        media_type = self.media_type
-        if media_type and media_type != "application/json" and not media_type.endswith("+json"):
-            raise Refusal("UNSUPPORTED_MEDIA_TYPE", f"the body must be application/json, not {media_type[:80]}")
+        if self.media_type and not is_json(self.media_type):
+            raise Refusal("UNSUPPORTED_MEDIA_TYPE", f"the body must be {JSON}, not {self.media_type[:80]}")
         return parse_json(raw)
 
-    async def form(self) -> FormData:
+    async def form(self) -> Form:
         """The fields and files of a form. Raises Refusal."""
-        if self._form is not None:
-            return self._form
-        self.refuse_too_large()
-        if self.media_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            raise Refusal("UNSUPPORTED_MEDIA_TYPE", "the body must be a form")
-        try:
-            self._form = await self.request.form(
-                max_files=FORM_FILES_MAX, max_fields=FORM_FIELDS_MAX, max_part_size=2**20
-            )
-        except (MultiPartException, FormParserError, UnicodeDecodeError, KeyError) as bad:
-            raise invalid(None, "the form cannot be read") from bad
-        except ClientDisconnect as gone:
-            raise invalid(None, "the body ended before it was whole") from gone
-        except Exception as bad:
-            if type(bad).__name__ == "HTTPException":  # Starlette's way to say the same
-                raise invalid(None, "the form cannot be read") from bad
-            raise
-        return self._form
+        if self.media_type == MULTIPART:
+            return await self._parts()
+        if self.media_type == URL_ENCODED or not await self.body():
+            return Form(_pairs(await self.body(), "the form"), {})
+        raise Refusal("UNSUPPORTED_MEDIA_TYPE", "the body must be a form")
 
-    async def file(self, name: str) -> Upload | None:
-        """The file of that name (`*` for the first there is) in a form, or a raw body as a file."""
-        if self.media_type != "multipart/form-data":
-            return await self.raw()
-        for key, value in (await self.form()).multi_items():
-            if isinstance(value, UploadFile) and name in ("*", key):
-                return Upload(value.file, value.filename or "", value.content_type, value.size or 0)
-        return None
+    async def _parts(self) -> Form:
+        with self._reading():
+            parser = MultiPartParser(
+                self.request.headers,
+                self.request.stream(),
+                max_files=FORM_FILES_MAX,
+                max_fields=PARAMETERS_MAX,
+                max_part_size=FORM_TEXT_BYTES_MAX,
+            )
+            try:
+                self._multipart = await parser.parse()
+            except MultiPartException as bad:
+                raise invalid(None, "the form cannot be read") from bad
+        texts: dict[str, list[str]] = {}
+        files: dict[str, list[Upload]] = {}
+        for name, value in self._multipart.multi_items():
+            if isinstance(value, UploadFile):
+                refuse_nul(name, value.filename or "")
+                upload = Upload(value.file, value.filename or "", value.content_type, value.size or 0)
+                files.setdefault(name, []).append(upload)
+            else:
+                refuse_nul(name, value)
+                texts.setdefault(name, []).append(value)
+        return Form(texts, files)
 
     async def raw(self) -> Upload | None:
         """The body as it came, spooled to disk as it grows; None for an empty one."""
-        self.refuse_too_large()
-        spool: IO[bytes] = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
-        self._spools.append(spool)
+        self._spool = spool = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
         size = 0
-        try:
+        with self._reading():
             async for chunk in self.request.stream():
-                spool.write(chunk)
                 size += len(chunk)
-        except ClientDisconnect as gone:
-            raise invalid(None, "the body ended before it was whole") from gone
+                if size > SPOOL_BYTES:
+                    await asyncio.to_thread(spool.write, chunk)
+                else:
+                    spool.write(chunk)
         spool.seek(0)
         return Upload(spool, "", self.media_type or None, size) if size else None
 
     async def close(self) -> None:
         """Let go of what the body was kept in."""
-        if self._form is not None:
-            await self._form.close()
-        for spool in self._spools:
-            spool.close()
+        if self._multipart is not None:
+            await self._multipart.close()
+        if self._spool is not None:
+            self._spool.close()
+
+
+def is_json(media_type: str) -> bool:
+    """Whether a body of that type is read as JSON."""
+    return media_type == JSON or media_type.endswith("+json")
+
+
+# Headers.
+
+_ABOUT_TAGS = frozenset({b"if-match", b"if-none-match"})
+
+
+def _entity_tags(values: Sequence[str]) -> list[str]:
+    """The tags that a condition names, bare of quotes; any tag, and none at all, are no condition on a value."""
+    tags = [tag.strip().removeprefix("W/").strip('"') for value in values for tag in value.split(",")]
+    return [tag for tag in tags if tag not in ("", "*")]
+
+
+# JSON.
+
+# What may have become infinite, or hold U+0000; most bodies have neither and need no second look.
+_SUSPECT = re.compile(rb"[0-9][eE]\+?[0-9]{2}|[0-9]{300}|\\u0000")
 
 
 def parse_json(raw: bytes) -> Any:
-    """JSON as it is defined: no NaN, no repeated keys, no other encoding. Raises Refusal."""
+    """JSON as it is defined, with values that can be kept: no NaN, no repeated keys, no U+0000. Raises Refusal."""
     try:
-        return jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+        value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise invalid(None, f"invalid JSON: {error}") from error
+    if _SUSPECT.search(raw):
+        _inspect(value, ())
+    return value
 
 
-def _query(raw: bytes) -> dict[str, list[str]]:
+def _inspect(value: Any, path: tuple[str, ...]) -> None:
+    where = ".".join(path) or None
+    if isinstance(value, str):
+        refuse_nul(where or "the body", value)
+    elif isinstance(value, float) and math.isinf(value):
+        raise invalid(where, f"{where or 'the body'} is a number beyond what can be kept")
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _inspect(part, (*path, str(index)))
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            refuse_nul(where or "the body", key)
+            _inspect(part, (*path, key))
+
+
+# Texts.
+
+
+def _pairs(raw: bytes, what: str) -> Texts:
+    """The values of a URL-encoded text by name. Raises Refusal for what is no text."""
     values: dict[str, list[str]] = {}
     if not raw:
         return values
@@ -158,12 +245,18 @@ def _query(raw: bytes) -> dict[str, list[str]]:
             keep_blank_values=True,
             encoding="utf-8",
             errors="strict",
-            max_num_fields=QUERY_PARAMETERS_MAX,
+            max_num_fields=PARAMETERS_MAX,
         )
     except ValueError as error:
-        raise invalid(None, "the query string is not UTF-8, or too long") from error
+        raise invalid(None, f"{what} is not UTF-8, or has more than {PARAMETERS_MAX} values") from error
     for name, value in pairs:
-        if "\x00" in name or "\x00" in value:
-            raise invalid(name.replace("\x00", ""), "the query string holds U+0000")
+        refuse_nul(name, value)
         values.setdefault(name, []).append(value)
     return values
+
+
+def refuse_nul(name: str, value: str) -> None:
+    """Raises Refusal where a name or a text holds U+0000, which no text of ours may."""
+    if "\x00" in name or "\x00" in value:
+        shown = name.replace("\x00", "")
+        raise invalid(shown, f"{shown} holds U+0000")

@@ -19,8 +19,9 @@ from graphql import (
 
 from rest_compat.engine.errors import CompileError, compile_error
 
-_PATH = re.compile(r"(/|(/([^/{}?#\s]+|\{[A-Za-z_][A-Za-z0-9_]*\*?\}))+/?)")
-_PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\*?\}")
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PATH = re.compile(rf"/|(/([^/{{}}?#%\s]+|\{{{_NAME}\}}))*(/\{{{_NAME}\*\}}|(?<!^)/?)")
+_PATH_PARAMETER = re.compile(rf"\{{({_NAME})\*?\}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class RouteDocument:
     @property
     def path(self) -> str:
         return str(self.rest["path"])
+
+    @property
+    def described_path(self) -> str:
+        """The path as OpenAPI writes it, which has no word for the rest of a path."""
+        return self.path.replace("*}", "}")
 
     @property
     def path_parameters(self) -> list[str]:
@@ -96,7 +102,7 @@ def read_documents(folder: Path) -> Documents:
 def _definitions(path: Path) -> "Iterator[RouteDocument | Fragment]":
     file = f"{path.parent.name}/{path.name}"
     try:
-        parsed = parse(Source(path.read_text(), file))
+        parsed = parse(Source(path.read_text("utf-8"), file))
     except GraphQLError as error:
         raise compile_error(file, error) from error
     for node in parsed.definitions:

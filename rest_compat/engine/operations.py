@@ -1,6 +1,5 @@
 """Stored operations: a document compiled into all the engine needs to answer its route."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,27 +11,31 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentSpreadNode,
-    GraphQLError,
+    GraphQLEnumType,
+    GraphQLScalarType,
     InlineFragmentNode,
     NameNode,
-    Node,
+    ObjectValueNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
     Visitor,
-    get_named_type,
+    get_nullable_type,
     validate,
     visit,
 )
 
 from rest_compat.engine import directives
-from rest_compat.engine.binding import Binding, compile_binding
+from rest_compat.engine.binding import Binding
 from rest_compat.engine.documents import Documents, Fragment, RouteDocument
-from rest_compat.engine.errors import CompileError, compile_error
-from rest_compat.engine.schema import ApiSchema, directives_of
+from rest_compat.engine.errors import compile_error
+from rest_compat.engine.messages import unknown_parts
+from rest_compat.engine.reading import Steps
+from rest_compat.engine.schema import FILE_REFERENCE, ApiSchema, directives_of, scalar_kind
+from rest_compat.engine.selecting import Selecting
 from rest_compat.engine.shaping import TYPENAME, Shape, compile_shape
+from rest_compat.engine.slots import slots_of
 from rest_compat.engine.system import System
-
-FILE_REFERENCE = "FileRef"  # the scalar whose value stands for stored bytes
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Compiled:
     binding: Binding
     shape: Shape
     rules: Rules
+    selecting: Selecting
     handle: Any  # the backend's
     file_body: bool  # whether the body is a reference to stored bytes, which are the answer
 
@@ -74,27 +78,23 @@ class Route:
     @cached_property
     def compiled(self) -> Compiled:
         """Raises CompileError."""
-        document, schema = self.document, self.schema
+        document, schema = self.document, self.schema.executable
         used = dict(_used(document, self.fragments))
-        _validate(document, used, schema)
-        executable = _stripped(document, used)
-        arguments = dict(_arguments(document))
-        binding = compile_binding(document, schema.executable, self.system, arguments)
-        _check_message(document, binding)
-        shape = compile_shape(document, schema.executable, used)
+        _validate(document, used, self.schema)
+        selecting = Selecting(schema, used)
+        wanted, fills = slots_of(document, schema, self.system)
+        shape = compile_shape(document, selecting)
+        executable = _stripped(document, used, shape)
+        _check(self, shape)
         return Compiled(
             executable=executable,
-            binding=binding,
+            binding=Binding(self.system, wanted, fills, tuple(document.path_parameters), dict(_arguments(document))),
             shape=shape,
-            file_body=shape.type is not None and get_named_type(shape.type).name == FILE_REFERENCE,
-            rules=_rules(document, used, schema),
+            rules=_rules(document, used, self.schema),
+            selecting=selecting,
             handle=self.prepare(executable, document.name, self.label),
+            file_body=_is_file(shape.type),
         )
-
-    @property
-    def used_fragments(self) -> Mapping[str, Fragment]:
-        """The fragments the operation spreads, directly or not. Raises CompileError."""
-        return dict(_used(self.document, self.fragments))
 
     @property
     def status(self) -> int:
@@ -123,8 +123,13 @@ class Route:
 
     @property
     def enveloped(self) -> bool:
-        """Whether the system's envelope goes around the body."""
+        """Whether the system's envelope goes around a JSON body."""
         return self.system.wrap is not None and self.document.rest.get("envelope", True) is not False
+
+    @property
+    def body_bytes_max(self) -> int:
+        """Larger request bodies are refused."""
+        return int(self.document.rest.get("bodyBytesMax", self.system.body_bytes_max))
 
 
 def routes_of(system: System, documents: Documents, schema: ApiSchema, prepare: Any) -> Iterator[Route]:
@@ -136,20 +141,19 @@ def routes_of(system: System, documents: Documents, schema: ApiSchema, prepare: 
 def _used(document: RouteDocument, fragments: Mapping[str, Fragment]) -> Iterator[tuple[str, Fragment]]:
     """The fragments an operation needs. Raises CompileError for one that isn't there."""
     seen: set[str] = set()
-    waiting: list[tuple[str, SelectionSetNode]] = [(document.file, document.node.selection_set)]
+    waiting: list[SelectionSetNode] = [document.node.selection_set]
     while waiting:
-        file, selections = waiting.pop()
-        for node in selections.selections:
+        for node in waiting.pop().selections:
             if isinstance(node, FragmentSpreadNode):
                 name = node.name.value
                 if name not in fragments:
-                    raise CompileError(file, f"there is no fragment '{name}'", node)
+                    raise document.wrong(f"there is no fragment '{name}'", node)
                 if name not in seen:
                     seen.add(name)
                     yield name, fragments[name]
-                    waiting.append((fragments[name].file, fragments[name].node.selection_set))
+                    waiting.append(fragments[name].node.selection_set)
             elif isinstance(node, FieldNode | InlineFragmentNode) and node.selection_set is not None:
-                waiting.append((file, node.selection_set))
+                waiting.append(node.selection_set)
 
 
 def _whole(document: RouteDocument, used: Mapping[str, Fragment]) -> DocumentNode:
@@ -157,64 +161,61 @@ def _whole(document: RouteDocument, used: Mapping[str, Fragment]) -> DocumentNod
 
 
 def _validate(document: RouteDocument, used: Mapping[str, Fragment], schema: ApiSchema) -> None:
-    if document.rest.get("stream") == "SSE" and document.node.operation.value != "subscription":
+    errors = validate(schema.documented, _whole(document, used))
+    if errors:
+        raise compile_error(document.file, errors[0])
+    streams, kind = document.rest.get("stream") == "SSE", document.node.operation.value
+    if streams and kind != "subscription":
         raise document.wrong("only a subscription is a stream")
-    if document.node.operation.value == "subscription" and document.rest.get("stream") != "SSE":
+    if kind == "subscription" and not streams:
         raise document.wrong("a subscription needs stream: SSE")
-    changes = document.node.operation.value == "mutation" and document.method == "GET"
+    changes = kind == "mutation" and document.method == "GET"
     if changes and not document.rest.get("navigation"):
         raise document.wrong("a mutation is no GET, unless browsers are sent there: navigation: true")
     if document.rest.get("navigation") and not changes:
         raise document.wrong("navigation is for a mutation that is a GET")
-    errors = validate(schema.documented, _whole(document, used))
-    if errors:
-        raise compile_error(_file_of(errors[0], document), errors[0])
 
 
-def _file_of(error: GraphQLError, document: RouteDocument) -> str:
-    return error.source.name if error.source is not None else document.file
+def _check(route: Route, shape: Shape) -> None:
+    """Raises CompileError where what `@rest` says does not fit the body."""
+    document, text = route.document, _is_text(shape.type)
+    for part in unknown_parts(document, route.message or "", route.schema.executable):
+        raise document.wrong(f"the message speaks of {{{part}}}, which is no variable")
+    statuses = [route.status, *(node.status for node in shape.root.everywhere() if node.status is not None)]
+    for status in statuses:
+        if not 200 <= status < 400:
+            raise document.wrong(f"{status} is no status of an answer that is not refused")
+    located = any((happens.header or "").lower() == "location" for happens in shape.root.happenings())
+    if any(status >= 300 for status in statuses) and not (text or located):
+        raise document.wrong("a redirect needs a text as its body, or a Location header")
+    if route.produces is not None and not text:
+        raise document.wrong(f"{route.produces} is made of a text, which the body is not")
+    if route.streams and (route.message or route.produces):
+        raise document.wrong("a stream has no message, and no media type but its own")
 
 
-def _check_message(document: RouteDocument, binding: Binding) -> None:
-    variables = {slot.variable for slot in binding.slots} | {name for name, _ in binding.fills}
-    for name in message_parts(document.rest.get("message") or ""):
-        if name.partition(".")[0] not in variables:
-            raise document.wrong(f"the message speaks of ${name}, which is no variable")
+def _is_text(type: Any) -> bool:
+    bare = get_nullable_type(type) if type is not None else None
+    return isinstance(bare, GraphQLEnumType) or (isinstance(bare, GraphQLScalarType) and scalar_kind(bare) == "string")
 
 
-_PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.]*)\}")
-
-
-def message_parts(template: str) -> list[str]:
-    """The variables a message speaks of, with the steps inside them."""
-    return _PART.findall(template)
-
-
-def filled(template: str, variables: Mapping[str, Any]) -> str:
-    """The message with its variables."""
-
-    def value(match: re.Match[str]) -> str:
-        found: Any = variables
-        for step in match[1].split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-        return "" if found is None else str(found)
-
-    return _PART.sub(value, template)
+def _is_file(type: Any) -> bool:
+    bare = get_nullable_type(type) if type is not None else None
+    return isinstance(bare, GraphQLScalarType) and bare.name == FILE_REFERENCE
 
 
 class _Strip(Visitor):
-    """Takes our directives out, and asks for the type's name where a status depends on it."""
+    """Takes our directives out, and asks for the type's name where what happens to an answer depends on it."""
+
+    def __init__(self, asked: frozenset[int]) -> None:
+        super().__init__()
+        self._asked = asked
 
     def enter_directive(self, node: DirectiveNode, *_: Any) -> Any:
         return REMOVE if node.name.value in directives.NAMES else None
 
     def enter_selection_set(self, node: SelectionSetNode, *_: Any) -> Any:
-        statuses = any(
-            isinstance(selection, InlineFragmentNode)
-            and any(directive.name.value == "status" for directive in selection.directives or ())
-            for selection in node.selections
-        )
-        if not statuses:
+        if id(node) not in self._asked:
             return None
         asked = FieldNode(
             alias=NameNode(value=TYPENAME), name=NameNode(value="__typename"), directives=(), arguments=()
@@ -222,14 +223,14 @@ class _Strip(Visitor):
         return SelectionSetNode(selections=(*node.selections, asked))
 
 
-def _stripped(document: RouteDocument, used: Mapping[str, Fragment]) -> DocumentNode:
-    stripped: DocumentNode = visit(_whole(document, used), _Strip())
+def _stripped(document: RouteDocument, used: Mapping[str, Fragment], shape: Shape) -> DocumentNode:
+    stripped: DocumentNode = visit(_whole(document, used), _Strip(shape.asked))
     return stripped
 
 
-def root_fields(document: RouteDocument, used: Mapping[str, Fragment]) -> Iterator[FieldNode]:
+def _root_fields(document: RouteDocument, used: Mapping[str, Fragment]) -> Iterator[FieldNode]:
     """The fields an operation begins with."""
-    waiting: list[Node] = list(document.node.selection_set.selections)
+    waiting = list(document.node.selection_set.selections)
     while waiting:
         node = waiting.pop(0)
         if isinstance(node, FieldNode):
@@ -240,19 +241,26 @@ def root_fields(document: RouteDocument, used: Mapping[str, Fragment]) -> Iterat
             waiting += node.selection_set.selections
 
 
-def _arguments(document: RouteDocument) -> Iterator[tuple[str, str]]:
-    """Which variable is which argument of a root field: the domain speaks of arguments."""
+def _arguments(document: RouteDocument) -> Iterator[tuple[Steps, str]]:
+    """Which variable is which argument of a root field, or which part of one: the domain speaks of arguments."""
     for node in document.node.selection_set.selections:
         for argument in (node.arguments or ()) if isinstance(node, FieldNode) else ():
-            if isinstance(argument.value, VariableNode):
-                yield argument.name.value, argument.value.name.value
+            yield from _parts((argument.name.value,), argument.value)
+
+
+def _parts(path: Steps, value: ValueNode) -> Iterator[tuple[Steps, str]]:
+    if isinstance(value, VariableNode):
+        yield path, value.name.value
+    elif isinstance(value, ObjectValueNode):
+        for part in value.fields:
+            yield from _parts((*path, part.name.value), part.value)
 
 
 def _rules(document: RouteDocument, used: Mapping[str, Fragment], schema: ApiSchema) -> Rules:
     root = schema.executable.get_root_type(document.node.operation)
     assert root is not None
     public, permissions, refuses = True, [], []
-    for node in root_fields(document, used):
+    for node in _root_fields(document, used):
         field = root.fields.get(node.name.value)
         access = (directives_of(field, "access") if field is not None else None) or {}
         public = public and (field is None or access.get("level") == "PUBLIC")

@@ -4,7 +4,7 @@ A literal segment is preferred to a parameter, and what a literal leads to is no
 `DELETE /roles/assign` is no way to delete a role of that name where `/roles/assign` is a path of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -24,15 +24,15 @@ class Endpoint(Generic[R]):
     routes: dict[str, R] = field(default_factory=dict)
     head: bool = True  # whether HEAD is answered as GET without a body
 
+    def route(self, method: str) -> R | None:
+        """The route of a method."""
+        return self.routes.get("GET" if method == "HEAD" and self.head else method)
+
     @property
     def allowed(self) -> str:
         """The `Allow` header."""
         head = ["HEAD"] if "GET" in self.routes and self.head else []
         return ", ".join(sorted([*self.routes, *head, "OPTIONS"]))
-
-    def route(self, method: str) -> R | None:
-        """The route of a method."""
-        return self.routes.get("GET" if method == "HEAD" and self.head else method)
 
 
 @dataclass(slots=True)
@@ -51,42 +51,30 @@ class Table(Generic[R]):
 
     def add(self, method: str, path: str, route: R, *, head: bool = True) -> R | None:
         """Enter a route. Returns the one that has the place already, if there is one."""
+        endpoint = self._endpoint(path)
+        taken = endpoint.routes.get(method)
+        if taken is None:
+            endpoint.routes[method] = route
+            endpoint.head = endpoint.head and head
+        return taken
+
+    def _endpoint(self, path: str) -> Endpoint[R]:
         node = self._root
-        segments = path[1:].split("/")
-        for position, segment in enumerate(segments):
-            if not segment.startswith("{"):
-                node = node.literals.setdefault(segment, _Node())
-                continue
-            if segment.endswith("*}") and position == len(segments) - 1:
+        for segment in path[1:].split("/"):
+            if segment.endswith("*}"):
                 node.rest = node.rest or Endpoint(path)
-                return _enter(node.rest, method, route, head)
-            node.parameter = node.parameter or _Node()
-            node = node.parameter
+                return node.rest
+            if segment.startswith("{"):
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.literals.setdefault(segment, _Node())
         node.endpoint = node.endpoint or Endpoint(path)
-        return _enter(node.endpoint, method, route, head)
+        return node.endpoint
 
     def find(self, raw_path: bytes) -> tuple[Endpoint[R], list[str]] | None:
         """The endpoint of a path as it came (percent-encoded), and its parameters' values in order. Raises NotText."""
-        segments = raw_path[1:].split(b"/")
-        return _search(self._root, segments, 0, [])
-
-    def endpoints(self) -> Iterator[Endpoint[R]]:
-        """All endpoints, in the order of their paths."""
-        found: list[Endpoint[R]] = []
-        nodes = [self._root]
-        while nodes:
-            node = nodes.pop()
-            found += [endpoint for endpoint in (node.endpoint, node.rest) if endpoint is not None]
-            nodes += [*node.literals.values(), *([node.parameter] if node.parameter else [])]
-        return iter(sorted(found, key=lambda endpoint: endpoint.path))
-
-
-def _enter(endpoint: Endpoint[R], method: str, route: R, head: bool) -> R | None:
-    taken = endpoint.routes.get(method)
-    if taken is None:
-        endpoint.routes[method] = route
-        endpoint.head = endpoint.head and head
-    return taken
+        return _search(self._root, raw_path[1:].split(b"/"), 0, [])
 
 
 def _search(

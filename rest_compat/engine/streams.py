@@ -2,66 +2,48 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 from starlette.types import Receive, Send
 
+from rest_compat.engine.answers import Headers, with_defaults
+from rest_compat.engine.sending import Following, send_end, send_part
+
 HEARTBEAT_S = 15.0
-STALL_S = 30.0  # how long a reader may leave what we send unread
 HEARTBEAT = b":\n\n"
-HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"content-type": f"{MEDIA_TYPE}; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+def sse_frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
+    """One event; line ends are LF, the data is one line of JSON."""
+    head = (f"id: {_line(id)}\n" if id is not None else "") + (f"event: {_line(event)}\n" if event else "")
+    return head.encode() + b"data: " + data + b"\n\n"
+
+
+def _line(text: str) -> str:
+    return text.replace("\r", "").replace("\n", "").replace("\x00", "")
 
 
 async def send_stream(
     frames: AsyncGenerator[bytes, None],
     receive: Receive,
     send: Send,
-    headers: list[tuple[bytes, bytes]],
+    headers: Headers,
     closing: asyncio.Event,
 ) -> None:
-    """Send `frames` until they end, the reader leaves or stops reading, or we are closing."""
-    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
-    await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})  # tells that we listen
-    ends = [asyncio.create_task(_left(receive)), asyncio.create_task(closing.wait())]
-    following: asyncio.Task[bytes] | None = None
+    """Send frames as they come, until they end, the reader leaves or we are closing."""
+    async with Following(frames, receive, closing, HEARTBEAT_S) as following:
+        await send_followed(following, send, headers)
+
+
+async def send_followed(frames: Following[bytes], send: Send, headers: Headers) -> None:
+    """The same for frames that are being followed already. A reader who doesn't read is left to themselves."""
+    await send({"type": "http.response.start", "status": 200, "headers": with_defaults(headers, HEADERS)})
     try:
-        while True:
-            following = following or asyncio.create_task(_next(frames))
-            done, _ = await asyncio.wait([following, *ends], timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-            if any(end in done for end in ends):
-                return
-            if following not in done:
-                await _send(send, HEARTBEAT)
-                continue
-            frame, following = following.result(), None
-            await _send(send, frame)
-    except (StopAsyncIteration, TimeoutError, OSError):
+        await send_part(send, HEARTBEAT)  # tells that we listen
+        async for frame in frames:
+            await send_part(send, frame or HEARTBEAT)
+        if not frames.left:
+            await send_end(send)
+    except TimeoutError:
         return
-    finally:
-        for task in (*ends, following):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
-                    await task
-        await frames.aclose()
-        with suppress(Exception):
-            async with asyncio.timeout(1):
-                await send({"type": "http.response.body", "body": b""})
-
-
-async def _next(frames: AsyncGenerator[bytes, None]) -> bytes:
-    return await anext(frames)
-
-
-async def _send(send: Send, frame: bytes) -> None:
-    async with asyncio.timeout(STALL_S):
-        await send({"type": "http.response.body", "body": frame, "more_body": True})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -37,7 +37,7 @@ STATUS: Mapping[str, int] = {
 class Extra(Enum):
     """What is done with a parameter nobody asked for, or one that is given twice where one is wanted."""
 
-    IGNORE = "ignore"  # of a repeated one the last counts
+    IGNORE = "ignore"  # of a repeated one the last counts, of two spellings the first that is declared
     REFUSE = "refuse"
 
 
@@ -68,6 +68,7 @@ class System:
     prefixes: Sequence[str]  # paths below these, if no route has them, are answered in this dialect
     error: Callable[[Refusal, Meta], Any]  # the body of a refusal
     error_schema: Mapping[str, Any]
+    stream_error: Callable[[Refusal, Meta], Any] | None = None  # the data of one in a stream, if it looks different
     status: Mapping[str, int] = field(default_factory=lambda: STATUS)  # by reason, or else by code
     wrap: Callable[[Any, Meta], Any] | None = None  # the envelope of a success
     wrap_schema: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
