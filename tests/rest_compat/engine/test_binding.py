@@ -405,8 +405,8 @@ async def test_a_part_that_is_placed_elsewhere_is_no_part_of_the_body(rest: Serv
     answer = await rest(CHANGE).request("PUT", "/things/1", json=smuggled)
     assert answer.json()["field"] == "town"  # required, and what the body says of it does not count
     answer = await rest(CHANGE).request("PUT", "/things/1?town=7", json=smuggled)
-    assert answer.json()["input"] == { "name": "a", "size": 1, "place": {"street": "s", "town": {"id": "7"}}
-    }  # fmt: skip
+    place = {"street": "s", "town": {"id": "7"}}
+    assert answer.json()["input"] == {"id": "1", "name": "a", "size": 1, "place": place}
     strict = strict_rest(CHANGE.replace("/things", "/strict/things"))
     answer = await strict.request("PUT", "/strict/things/1?town=7", json=smuggled)
     fields = [one["field"] for one in answer.json()["error"]["details"]]
