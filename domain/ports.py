@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from domain.identity.ports import Passwords, Tokens
 from domain.kernel.events import Feed
+from domain.kernel.limits import Limits
 from domain.kernel.outbound import Outbound
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
@@ -28,8 +29,10 @@ class Ports:
     catalog: "Catalog"
     cipher: Cipher
     outbound: Outbound
+    limits: Limits
     workers: AppWorkers
     blobs: BlobStore
     password_login: bool = True
+    failures_per_address: int = 500  # of signing in, in a quarter of an hour; 0 for as many as they like
     upload_bytes_max: int = 5 * 2**30
     direct_downloads: bool = False  # signed URLs lead on to where the bytes are

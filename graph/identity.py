@@ -126,7 +126,7 @@ class IdentityMutation:
         """Create an account. One of username and email is enough. The first one becomes administrator."""
         return await service.register(info.context, Registration(password, username, email, display_name))
 
-    @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN])
+    @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.RATE_LIMITED])
     async def login(
         self, info: Info, name: Annotated[str, about("The user name or the e-mail address.")], password: str
     ) -> SessionPayload:

@@ -18,6 +18,7 @@ from graph.run import Runner
 from infra.identity.passwords import Argon2Passwords
 from infra.identity.tokens import JwtTokens
 from infra.keys import MASTER, LiveRing
+from infra.limits import CountedLimits
 from infra.machine import LocalMachine
 from infra.observing import Operations
 from infra.outbound import HttpOutbound
@@ -42,6 +43,7 @@ class Platform:
         self.principals = Principals(tokens, database.fetch)
         self.feed = OutboxFeed(database.fetch, valkey_url, self._hear)
         self.passwords = Argon2Passwords()
+        self.limits = CountedLimits(settings.keys[0].secret, valkey_url)
         self.outbound = HttpOutbound(settings.outbound_networks)
         self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
         self.blobs = blob_store(settings)
@@ -54,9 +56,11 @@ class Platform:
             catalog=Catalog(),
             cipher=AesGcmCipher(self.master_keys.keys),
             outbound=self.outbound,
+            limits=self.limits,
             workers=NoWorkers(),
             blobs=self.blobs,
             password_login=settings.password_login,
+            failures_per_address=settings.sign_in_failures_per_address,
             upload_bytes_max=settings.upload_bytes_max,
             direct_downloads=settings.s3_redirect,
         )
@@ -97,6 +101,7 @@ class Platform:
             yield platform
         finally:
             await platform.feed.stop()
+            await platform.limits.close()
             await platform.outbound.close()
             platform.passwords.close()
             platform.blobs.close()

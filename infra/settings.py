@@ -181,6 +181,11 @@ class Settings:
     s3_access_key: str | None = setting(str, None, "who we are to S3; without it as boto3 finds out", secret=True)
     s3_secret_key: str | None = setting(str, None, "the secret that goes with STOA_S3_ACCESS_KEY", secret=True)
     s3_redirect: bool = setting(on_or_off, False, "on: signed URLs lead on to S3, which clients must reach by itself")
+    sign_in_failures_per_address: int = setting(
+        whole_number(0, 1_000_000),
+        500,
+        "failed sign-ins of one client address in a quarter of an hour; 0 for any number",
+    )
     outbound_networks: tuple[Network, ...] = setting(
         networks, (), "networks that may be called beside public addresses: by sign-in, webhooks, integrations"
     )

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.access import service as access
 from domain.access.events import AccessChanged
 from domain.access.permissions import EVERYTHING, Permission
+from domain.identity.guessing import guess
 from domain.identity.model import AccountKind, LoginName, Session, User
 from domain.identity.names import PASSWORD_CHARS_MAX, check_password, clean_email, clean_name, login_key
 from domain.identity.ports import RefreshClaims
@@ -70,6 +71,44 @@ async def register(ctx: Ctx, new: Registration) -> User:
     return user
 
 
+async def by_name(ctx: Ctx, name: str) -> User | None:
+    """The account that answers to a user name or an address, whatever its kind."""
+    return await ctx.first(
+        ctx.visible(User)
+        .join(LoginName, LoginName.user_id == User.id)
+        .where(LoginName.tenant_id == ctx.tenant_id, LoginName.name == login_key(name))
+    )
+
+
+async def by_id(ctx: Ctx, id: UUID) -> User | None:
+    """The account of this id, whatever its kind."""
+    return await ctx.first(ctx.visible(User).where(User.id == id))
+
+
+async def provide(ctx: Ctx, email: str, display_name: str | None) -> User:
+    """Create a human account without a password, for somebody whose address another party vouches for.
+
+    Raises Conflict when another account answers to the address.
+    """
+    user = User(username=email, email=email, display_name=display_name, password_hash=None, kind=AccountKind.HUMAN)
+    await ctx.add(user)
+    await _take_names(ctx, user)
+    return user
+
+
+async def rename(ctx: Ctx, user: User, email: str, display_name: str | None) -> None:
+    """Follow what another party says of the account: its address, if nobody else answers to that, and its name."""
+    taken = await by_name(ctx, email)
+    if user.email != email and (taken is None or taken.id == user.id):
+        user.username = email if user.username == user.email else user.username
+        user.email = email
+        await ctx.execute(delete(LoginName).where(LoginName.tenant_id == ctx.tenant_id, LoginName.user_id == user.id))
+        await ctx.flush()
+        await _take_names(ctx, user)
+    user.display_name = display_name or user.display_name
+    await ctx.flush()
+
+
 async def _take_names(ctx: Ctx, user: User) -> None:
     """Make the account's names its own. Raises Conflict when another account answers to one of them."""
     names = {login_key(name) for name in (user.username, user.email) if name}
@@ -87,15 +126,18 @@ async def _anybody(ctx: Ctx) -> bool:
 async def login(ctx: Ctx, name: str, password: str) -> SignIn:
     """Open a session for the human account that answers to `name`.
 
-    Raises Unauthenticated with one text for every cause; Denied where passwords are switched off.
+    Raises Unauthenticated with one text for every cause; Limited after too many failures, whether there is such an
+    account or not; Denied where passwords are switched off.
     """
     if not ctx.ports.password_login:
         raise Denied("password login is disabled")
-    user = await ctx.first(
-        ctx.visible(User)
-        .join(LoginName, LoginName.user_id == User.id)
-        .where(LoginName.tenant_id == ctx.tenant_id, LoginName.name == login_key(name))
-    )
+    async with guess(ctx, name):
+        return await open_session(ctx, await _proven(ctx, name, password))
+
+
+async def _proven(ctx: Ctx, name: str, password: str) -> User:
+    """The account that answers to `name`, if this is its password. Raises Unauthenticated."""
+    user = await by_name(ctx, name)
     human = user is not None and user.kind == AccountKind.HUMAN and user.disabled_at is None
     known = user.password_hash if user is not None and human else None
     matches = len(password) <= PASSWORD_CHARS_MAX and await ctx.ports.passwords.matches(known, password)
@@ -103,17 +145,24 @@ async def login(ctx: Ctx, name: str, password: str) -> SignIn:
         raise Unauthenticated("invalid credentials")
     if ctx.ports.passwords.outdated(known):
         user.password_hash = await ctx.ports.passwords.hash(password)
-    return await open_session(ctx, user)
+    return user
 
 
 async def open_session(ctx: Ctx, user: User) -> SignIn:
-    """A new session of `user`, who has proven who they are."""
+    """A new session of `user`, who has proven who they are. Raises Unauthenticated for one who is disabled."""
+    return tokens_of(ctx, user, await begin_session(ctx, user))
+
+
+async def begin_session(ctx: Ctx, user: User) -> Session:
+    """A new session whose tokens nobody has yet. Raises Unauthenticated for a user who is disabled."""
+    if user.disabled_at is not None:
+        raise Unauthenticated("principal disabled")
     life = timedelta(seconds=ctx.ports.tokens.refresh_life_s)
-    session = await ctx.add(Session(user_id=user.id, generation=0, expires_at=ctx.now + life))
-    return _sign_in(ctx, user, session)
+    return await ctx.add(Session(user_id=user.id, generation=0, expires_at=ctx.now + life))
 
 
-def _sign_in(ctx: Ctx, user: User, session: Session | None) -> SignIn:
+def tokens_of(ctx: Ctx, user: User, session: Session | None) -> SignIn:
+    """Tokens of a session; without one an access token that nothing renews."""
     tokens = ctx.ports.tokens
     refresh = None
     if session is not None:
@@ -126,7 +175,7 @@ def _sign_in(ctx: Ctx, user: User, session: Session | None) -> SignIn:
 async def renew_access(ctx: Ctx, refresh_token: str) -> SignIn:
     """A new access token for the session of `refresh_token`, which stays as it is. Raises Unauthenticated."""
     _, user = await _renewable(ctx, ctx.ports.tokens.read_refresh(refresh_token))
-    return _sign_in(ctx, user, None)
+    return tokens_of(ctx, user, None)
 
 
 async def renew_session(ctx: Ctx, refresh_token: str) -> SignIn:
@@ -140,7 +189,7 @@ async def renew_session(ctx: Ctx, refresh_token: str) -> SignIn:
         session.generation += 1
         session.rotated_at = ctx.now
         await ctx.flush()
-    return _sign_in(ctx, user, session)
+    return tokens_of(ctx, user, session)
 
 
 async def _renewable(ctx: Ctx, claims: RefreshClaims) -> tuple[Session, User]:
