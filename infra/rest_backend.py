@@ -7,6 +7,7 @@ from graphql import DocumentNode, GraphQLError
 
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code
+from graph import errors
 from graph.documents import Operation
 from graph.run import Answer, Runner
 from graph.run import Caller as RunnerCaller
@@ -54,7 +55,7 @@ class RunnerBackend:
     async def admit(self, handle: Any, caller: RestCaller) -> Refusal | None:
         """Why this caller may not ask for this operation at all."""
         refused = self._runner.refused_entry(handle, caller.inner)
-        return None if refused is None else Refusal(refused.code, refused.message)
+        return None if refused is None else _refusal(errors.refusal(refused))
 
     async def run(
         self, handle: Any, variables: Mapping[str, Any], caller: RestCaller, idempotency_key: str | None

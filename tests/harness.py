@@ -196,8 +196,10 @@ def running(database_url: str, valkey_url: str | None, folder: Path, **settings:
             assert thread.is_alive(), "the server did not start"
             thread.join(0.01)
         stoa = Stoa(app, f"http://127.0.0.1:{port}", database_url)
-        yield stoa
-        stoa.close()
+        try:
+            yield stoa
+        finally:
+            stoa.close()
     finally:
         server.should_exit = True
         thread.join(10)
