@@ -5,7 +5,7 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,7 @@ from rest_compat.engine.sending import Following
 from rest_compat.engine.shaping import Shaped, joined
 from rest_compat.engine.streams import sse_frame
 from rest_compat.engine.system import Meta, System
+from rest_compat.engine.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class RestAdapter:
         self._base_url = base_url
         self._table: Table[Route | ByHand] = Table()
         self._spelled: dict[str, RouteDocument] = {}
+        self._uploads = Uploads()
         self._closing = asyncio.Event()
         for system in systems:
             for route in routes_of(system, read_documents(system.folder), self.schema, backend.prepare):
@@ -189,11 +191,13 @@ class RestAdapter:
         if refusal is not None:
             raise refusal
         _refuse_other_media(route, exchange)
-        bound = await compiled.binding.bind(call, self._filler(exchange, caller))
-        if route.streams:
-            await self._stream(route, bound, caller, exchange, receive)
-        else:
-            await self._run(route, bound, caller, exchange, receive)
+        whose = caller.user_id or exchange.client_ip
+        with self._uploads.one_of(whose) if compiled.binding.takes_files else nullcontext():
+            bound = await compiled.binding.bind(call, self._filler(exchange, caller))
+            if route.streams:
+                await self._stream(route, bound, caller, exchange, receive)
+            else:
+                await self._run(route, bound, caller, exchange, receive)
 
     def _filler(self, exchange: Exchange, caller: Caller) -> Callable[[str], Any]:
         def fill(what: str) -> Any:

@@ -52,6 +52,11 @@ class Binding:
         """The kinds of body that are looked into."""
         return frozenset(slot.place for slot in self.slots(*IN_BODY))
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether a file may come with the request."""
+        return not self.body_places.isdisjoint({"FILE", "RAW"})
+
     @cached_property
     def needs_body(self) -> bool:
         """Whether an empty body is none."""

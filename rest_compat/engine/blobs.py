@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import quote
@@ -18,7 +19,7 @@ _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,18})-([0-9]{0,18})")
 
 
 async def send_blob(blob: Blob, exchange: Exchange, receive: Receive, headers: Headers) -> None:
-    """The part asked for, or all of it. Raises Refusal for a range that is none."""
+    """The part asked for, or all of it. Raises Refusal for a range that is none, or for bytes that are not there."""
     headers = with_defaults(headers, _headers_of(blob))
     if _is_known(blob, exchange.request_headers):
         await send_bytes(exchange.send, 304, b"", headers)
@@ -29,12 +30,16 @@ async def send_blob(blob: Blob, exchange: Exchange, receive: Receive, headers: H
     if asked is not None:
         more["content-range"] = f"bytes {start}-{end - 1}/{blob.size}"
     status = 200 if asked is None else 206
-    await exchange.send({"type": "http.response.start", "status": status, "headers": [*headers, *text_headers(more)]})
+    begin = {"type": "http.response.start", "status": status, "headers": [*headers, *text_headers(more)]}
     if exchange.head:
+        await exchange.send(begin)
         await send_end(exchange.send)
         return
     try:
         async with Following(blob.read(start, end), receive) as parts:
+            with suppress(StopAsyncIteration):
+                await parts.first()  # bytes that cannot be read are a refusal, while there is time for one
+            await exchange.send(begin)
             async for part in parts:
                 await send_part(exchange.send, part or b"")
             if not parts.left:
@@ -46,9 +51,10 @@ async def send_blob(blob: Blob, exchange: Exchange, receive: Receive, headers: H
 def _headers_of(blob: Blob) -> dict[str, str]:
     found = {
         "content-type": blob.media_type,
-        "content-disposition": _disposition(blob),
+        "content-disposition": disposition(blob.name, inline=blob.inline),
         "content-security-policy": "sandbox",
         "accept-ranges": "bytes",
+        "cache-control": "private, no-cache",
     }
     if blob.etag is not None:
         found["etag"] = blob.etag
@@ -98,11 +104,10 @@ def _is_unchanged(condition: str | None, blob: Blob) -> bool:
     return moment is not None and blob.modified is not None and blob.modified.replace(microsecond=0) == moment
 
 
-def _disposition(blob: Blob) -> str:
-    """The file's name in a form no name can break out of (RFC 6266)."""
-    plain = "".join(char for char in blob.name if 32 <= ord(char) < 127 and char not in '"\\%')
-    kind = "inline" if blob.inline else "attachment"
-    value = f'{kind}; filename="{plain}"'
-    if plain != blob.name:
-        value += f"; filename*=UTF-8''{quote(''.join(c for c in blob.name if c.isprintable()), safe='')}"
+def disposition(name: str, *, inline: bool) -> str:
+    """`Content-Disposition` with a file's name in a form no name can break out of (RFC 6266)."""
+    plain = "".join(char for char in name if 32 <= ord(char) < 127 and char not in '"\\%')
+    value = f'{"inline" if inline else "attachment"}; filename="{plain}"'
+    if plain != name:
+        value += f"; filename*=UTF-8''{quote(''.join(c for c in name if c.isprintable()), safe='')}"
     return value

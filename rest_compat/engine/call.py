@@ -3,11 +3,10 @@
 import asyncio
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +21,7 @@ from rest_compat.engine.errors import Refusal, invalid
 PARAMETERS_MAX = 1_000  # of a query string or a form
 FORM_FILES_MAX = 100
 FORM_TEXT_BYTES_MAX = 2**20
-SPOOL_BYTES = 2**20  # of an upload, what stays in memory
+CHUNK_BYTES = 2**18
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -32,14 +31,24 @@ FORMS = frozenset({MULTIPART, URL_ENCODED})
 Texts = Mapping[str, Sequence[str]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Upload:
-    """A file that came with a request. `file` is open at its beginning, and closed when the request ends."""
+    """A file that comes with a request.
 
-    file: IO[bytes]
+    A form was read as a whole: its files wait on disk, `file` at its beginning, until the request ends. A body that is
+    the file is read when its chunks are, so that whoever takes them may refuse the rest; its size is what the head of
+    the request says, if it does.
+    """
+
     filename: str
     content_type: str | None
-    size_bytes: int
+    size_bytes: int | None
+    source: AsyncIterator[bytes]
+    file: IO[bytes] | None = None
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes, once. Raises Refusal when there are more than we take, or fewer than were promised."""
+        return self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,6 @@ class Call:
         self.request = Request(scope, self._counted)
         self.path_values = path_values
         self._multipart: FormData | None = None
-        self._spool: IO[bytes] | None = None
 
     # The head.
 
@@ -93,7 +101,7 @@ class Call:
     async def _counted(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > self._most:
+        if self._most and self._received > self._most:
             raise self._too_large()
         return message
 
@@ -104,7 +112,7 @@ class Call:
     def _reading(self) -> Iterator[None]:
         """Around the reading of the body. Raises Refusal for one we don't take."""
         declared = self.request.headers.get("content-length", "0")
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._most):
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._most > 0):
             raise self._too_large()
         coding = self.request.headers.get("content-encoding", "identity").strip().lower()
         if coding != "identity":
@@ -154,7 +162,8 @@ class Call:
         for name, value in self._multipart.multi_items():
             if isinstance(value, UploadFile):
                 refuse_nul(name, value.filename or "")
-                upload = Upload(value.file, value.filename or "", value.content_type, value.size or 0)
+                source = _from_disk(value.file)
+                upload = Upload(value.filename or "", value.content_type, value.size, source, value.file)
                 files.setdefault(name, []).append(upload)
             else:
                 refuse_nul(name, value)
@@ -162,25 +171,42 @@ class Call:
         return Form(texts, files)
 
     async def raw(self) -> Upload | None:
-        """The body as it came, spooled to disk as it grows; None for an empty one."""
-        self._spool = spool = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
-        size = 0
+        """The body as it comes, not read yet; None for an empty one."""
+        headers = self.request.headers
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) == 0:
+            return None
+        chunks = self._chunks()
+        if not declared and "transfer-encoding" not in headers:  # only reading tells whether there is one
+            first = await anext(chunks, b"")
+            if not first:
+                return None
+            chunks = _after(first, chunks)
+        with self._reading():
+            size = int(declared) if declared.isdecimal() else None
+            return Upload("", self.media_type or None, size, chunks)
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         with self._reading():
             async for chunk in self.request.stream():
-                size += len(chunk)
-                if size > SPOOL_BYTES:
-                    await asyncio.to_thread(spool.write, chunk)
-                else:
-                    spool.write(chunk)
-        spool.seek(0)
-        return Upload(spool, "", self.media_type or None, size) if size else None
+                if chunk:
+                    yield chunk
 
     async def close(self) -> None:
         """Let go of what the body was kept in."""
         if self._multipart is not None:
             await self._multipart.close()
-        if self._spool is not None:
-            self._spool.close()
+
+
+async def _from_disk(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        yield chunk
+
+
+async def _after(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
 
 
 def is_json(media_type: str) -> bool:

@@ -243,6 +243,8 @@ def _codes(route: Route) -> Iterator[tuple[str, str | None]]:
         yield from (("UNAUTHENTICATED", None), ("FORBIDDEN", None))
     if compiled.binding.body_places:
         yield from (("PAYLOAD_TOO_LARGE", None), ("UNSUPPORTED_MEDIA_TYPE", None))
+    if compiled.binding.takes_files:
+        yield "RATE_LIMITED", None
     if _takes_keys(route):
         yield from (("IDEMPOTENCY_KEY_REUSED", None), ("CONFLICT", None))
     if compiled.file_body:

@@ -23,7 +23,7 @@ directive @rest(
   navigation: Boolean = false
   "Whether the system's envelope goes around the body."
   envelope: Boolean = true
-  "Larger request bodies are refused; the system's bound otherwise."
+  "Larger request bodies are refused; the system's bound otherwise. 0 leaves it to who takes a RAW body."
   bodyBytesMax: Int
   "What the route is listed under; the name of its file otherwise."
   tags: [String!]

@@ -128,7 +128,7 @@ class Route:
 
     @property
     def body_bytes_max(self) -> int:
-        """Larger request bodies are refused."""
+        """Larger request bodies are refused; 0 leaves it to who takes them."""
         return int(self.document.rest.get("bodyBytesMax", self.system.body_bytes_max))
 
 

@@ -91,20 +91,21 @@ def _big(value: Any) -> int:
     return value
 
 
-def _shown(value: Any) -> Any:
+async def _shown(value: Any) -> Any:
     """An argument as `echo` answers it."""
     if isinstance(value, Upload):
-        name, kind = value.filename, value.content_type
-        return {"name": name, "type": kind, "size": value.size_bytes, "text": value.file.read().decode("latin-1")}
+        name, kind, size = value.filename, value.content_type, value.size_bytes
+        text = b"".join([chunk async for chunk in value.chunks()]).decode("latin-1")
+        return {"name": name, "type": kind, "size": size, "text": text}
     if isinstance(value, UUID | datetime):
         return {"parsed": str(value)}
     if isinstance(value, list):
-        return [_shown(part) for part in value]
-    return {key: _shown(part) for key, part in value.items()} if isinstance(value, dict) else value
+        return [await _shown(part) for part in value]
+    return {key: await _shown(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
-def _echo(_source: Any, _info: Any, **arguments: Any) -> Any:
-    return _shown(arguments)
+async def _echo(_source: Any, _info: Any, **arguments: Any) -> Any:
+    return await _shown(arguments)
 
 
 def _refuse(_source: Any, _info: Any, code: str, **more: Any) -> Any:
@@ -302,8 +303,8 @@ class World:
         self, handle: DocumentNode, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None
     ) -> Result:
         self.keys.append(idempotency_key)
-        result = execute(self.schema, handle, variable_values=dict(variables), context_value=caller)
-        assert isinstance(result, ExecutionResult)
+        begun = execute(self.schema, handle, variable_values=dict(variables), context_value=caller)
+        result = begun if isinstance(begun, ExecutionResult) else await begun
         replayed = idempotency_key == "again"
         return Result(result.data, self._refusals(handle, variables, result.errors), replayed, self.headers)
 
