@@ -13,6 +13,7 @@ from strawberry.types.scalar import ScalarDefinition
 from domain.kernel.ids import parse_uuid
 from domain.kernel.rawjson import RawJson
 from domain.kernel.secret import SecretText
+from domain.kernel.upload import Upload
 from graph.rules import JsonSchema
 
 Json = NewType("Json", object)
@@ -20,6 +21,7 @@ JsonObject = NewType("JsonObject", dict)
 Record = NewType("Record", object)
 Records = NewType("Records", object)
 BigInt = NewType("BigInt", int)
+FileRef = NewType("FileRef", str)
 
 RECORD_SCHEMA = {
     "type": "object",
@@ -91,6 +93,12 @@ def _big_int(value: Any) -> int:
     return value
 
 
+def _upload(value: Any) -> Upload:
+    if not isinstance(value, Upload):
+        raise StrawberryInputCoercionError("a file comes with a REST request; for GraphQL ask `createUpload` for a URL")
+    return value
+
+
 SCALARS: dict[object, ScalarDefinition] = {
     Json: strawberry.scalar(name="JSON", description="Any JSON value.", serialize=_out, directives=_shape({})),
     JsonObject: strawberry.scalar(
@@ -123,6 +131,17 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="A text that is taken and never shown again.",
         parse_value=_secret,
         directives=_shape({"type": "string", "writeOnly": True}),
+    ),
+    FileRef: strawberry.scalar(
+        name="FileRef",
+        description="The bytes of a file: over GraphQL a signed URL to read them at, over REST the bytes themselves.",
+        directives=_shape({"type": "string", "format": "uri-reference"}),
+    ),
+    Upload: strawberry.scalar(
+        name="Upload",
+        description="A file that comes with a REST request. For GraphQL, `createUpload` gives a URL to send it to.",
+        parse_value=_upload,
+        directives=_shape({"type": "string", "format": "binary"}),
     ),
     UUID: strawberry.scalar(
         name="UUID",

@@ -14,6 +14,7 @@ from graph.rules import Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
 from graph.scalars import SCALARS
 from graph.secrets import SecretsMutation, SecretsQuery
+from graph.storage import StorageMutation, StorageQuery
 
 Query = merge_types(
     "Query",
@@ -25,6 +26,7 @@ Query = merge_types(
         RecordsQuery,
         AuditLogQuery,
         SecretsQuery,
+        StorageQuery,
     ),
 )
 Mutation = merge_types(
@@ -35,6 +37,7 @@ Mutation = merge_types(
         AppsMutation,
         RecordsMutation,
         SecretsMutation,
+        StorageMutation,
     ),
 )
 Subscription = merge_types("Subscription", (RecordsSubscription,))

@@ -9,8 +9,10 @@ from domain.idempotency import service as idempotency
 from domain.identity.model import Session
 from domain.kernel.ctx import ANONYMOUS, Ctx, Request
 from domain.outbox import service as outbox
+from domain.storage import blobs
 from infra.ports import only
 from infra.postgres.database import Database
+from infra.storage.chosen import blob_store
 
 CONNECTIONS = 1
 
@@ -26,4 +28,20 @@ async def tidy(context: dict[str, Any]) -> None:
             await outbox.prune(ctx)
             await unit.commit()
     finally:
+        await database.close()
+
+
+async def sweep(context: dict[str, Any]) -> None:
+    """Take away the bytes of files that nothing refers to any more, or that never came to their end."""
+    database, store = await Database.open(context["database_url"], CONNECTIONS), blob_store(context["settings"])
+    try:
+        swept = 1
+        while swept:
+            async with database.unit(writes=True) as unit:
+                now, request = datetime.now(UTC), Request(door="worker")
+                ctx = Ctx(actor=ANONYMOUS, now=now, unit=unit, ports=only(blobs=store), request=request)
+                swept = await blobs.sweep(ctx)
+                await unit.commit()
+    finally:
+        store.close()
         await database.close()

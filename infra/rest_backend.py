@@ -11,7 +11,8 @@ from graph import errors
 from graph.documents import Operation
 from graph.run import Answer, Runner
 from graph.run import Caller as RunnerCaller
-from rest_compat.engine.backend import Blob, CallInfo, Result
+from infra.storage import files
+from rest_compat.engine.backend import Blob, CallInfo, Elsewhere, Result
 from rest_compat.engine.errors import Refusal
 
 DOOR = "api"
@@ -61,7 +62,8 @@ class RunnerBackend:
         self, handle: Any, variables: Mapping[str, Any], caller: RestCaller, idempotency_key: str | None
     ) -> Result:
         """Execute a query or mutation."""
-        return _result(await self._runner.run(handle, variables, caller.inner, idempotency_key))
+        given = {name: files.sent(value) for name, value in variables.items()}
+        return _result(await self._runner.run(handle, given, caller.inner, idempotency_key))
 
     async def stream(
         self, handle: Any, variables: Mapping[str, Any], caller: RestCaller
@@ -70,9 +72,9 @@ class RunnerBackend:
         opened = await self._runner.stream(handle, variables, caller.inner)
         return _result(opened) if isinstance(opened, Answer) else _results(opened)
 
-    async def open_file(self, reference: str) -> Blob:
-        """Nothing is stored yet that a reference could stand for."""
-        raise Refusal(Code.NOT_FOUND, "file not found")
+    async def open_file(self, reference: str) -> Blob | Elsewhere:
+        """The bytes that a file reference stands for, wherever they are."""
+        return await files.opened(self._runner, reference)
 
 
 async def _results(answers: AsyncGenerator[Answer, None]) -> AsyncGenerator[Result, None]:

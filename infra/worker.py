@@ -21,7 +21,7 @@ from arq.cron import CronJob, cron
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
-from infra.chores import tidy
+from infra.chores import sweep, tidy
 from infra.logs import get_logger
 from infra.settings import Settings
 
@@ -82,6 +82,7 @@ async def measure_database(context: Context) -> None:
 MAINTENANCE: list[Maintenance] = [
     Maintenance("measure_database", measure_database, timedelta(minutes=5)),
     Maintenance("tidy", tidy, timedelta(minutes=10)),
+    Maintenance("sweep", sweep, timedelta(minutes=1)),
 ]
 
 

@@ -1,6 +1,6 @@
 """Roles: writing them, giving them, and what they come to for one user."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -370,3 +370,16 @@ async def register_keys(ctx: Ctx, app_id: str, keys: Mapping[str, str]) -> None:
     ]
     if rows:
         await ctx.execute(insert(PermissionKey).values(rows).on_conflict_do_nothing())
+
+
+async def offer_keys(ctx: Ctx, keys: Mapping[str, str]) -> None:
+    """Register these keys (key -> description) beside those of apps, when roles are written."""
+    rows = [{"tenant_id": ctx.tenant_id, "key": key, "description": text} for key, text in keys.items()]
+    await ctx.execute(insert(PermissionKey).values(rows).on_conflict_do_nothing())
+
+
+async def withdraw_keys(ctx: Ctx, keys: Collection[str]) -> None:
+    """Offer these keys no longer. Roles that have them keep them."""
+    await ctx.execute(
+        delete(PermissionKey).where(PermissionKey.tenant_id == ctx.tenant_id, PermissionKey.key.in_(keys))
+    )

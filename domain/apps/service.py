@@ -19,6 +19,7 @@ from domain.kernel.unit import Statement
 from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
 from domain.secrets import service as secrets
+from domain.storage import app_files
 
 APPS_MAX = 10_000
 LOCK_TIMEOUT = "5s"
@@ -167,7 +168,7 @@ async def plan_install(ctx: Ctx, source: object) -> Plan:
 
 
 async def uninstall(ctx: Ctx, app_id: str) -> None:
-    """Take an app away with all its records and secrets. One that is not there is taken away already. Raises Denied."""
+    """Take an app away with its records, secrets and files. One that is not there is away already. Raises Denied."""
     ctx.need(Permission.APPS_INSTALL)
     if is_reserved(app_id):
         raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
@@ -178,5 +179,6 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     await ctx.fetch(Statement(f"DROP SCHEMA IF EXISTS {quoted(there.schema_name)} CASCADE"))
     await ctx.remove(there)
     await secrets.discard_all(ctx, secrets.app_scope(app_id))
+    await app_files.forget(ctx, app_id)
     ctx.changed_apps.add(app_id)
     ctx.emit(AppChanged(app_id))

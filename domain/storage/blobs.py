@@ -6,7 +6,7 @@ refers to the bytes in the end keeps them, in its own transaction; deleting that
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Reason, TooLarge
+from domain.kernel.errors import Conflict, Invalid, Reason, TooLarge
 from domain.kernel.ids import uuid7
 from domain.kernel.upload import Upload
 from domain.storage.model import Blob
@@ -23,6 +23,8 @@ UPLOAD_S_MAX = 3600.0
 ABANDONED_AFTER = timedelta(seconds=2 * UPLOAD_S_MAX)  # what is not kept by then never will be
 BLOCK_BYTES = 2**20
 SWEEP_AT_ONCE = 20
+
+Admit = Callable[[Ctx], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,26 @@ class Content:
     sha256: str
 
 
+async def receive(ctx: Ctx, upload: Upload, admit: Admit) -> Content:
+    """Store the bytes of `upload` and keep them, for what this operation is about to make of them.
+
+    `admit` is asked first, in a unit of its own: it refuses what can be refused before a byte is read, and says how
+    many bytes may come. To be called before the operation asks the database for anything, so that it holds no
+    connection while they do. Raises as `store` and `keep` do.
+    """
+
+    async def admitted(apart: Ctx) -> tuple[UUID, int]:
+        apart.enter(ctx.tenant_id)
+        bytes_max = await admit(apart)
+        check_size(upload.size_bytes, bytes_max)
+        return await announce(apart), bytes_max
+
+    id, bytes_max = await ctx.apart(admitted)
+    content = await store(ctx, id, upload, bytes_max)
+    await keep(ctx, content)
+    return content
+
+
 async def announce(ctx: Ctx) -> UUID:
     """The id of a blob that is about to be stored. To be committed before its first byte is."""
     blob = await ctx.add(Blob(id=uuid7(), expires_at=ctx.now + ABANDONED_AFTER))
@@ -41,18 +63,33 @@ async def announce(ctx: Ctx) -> UUID:
 
 
 async def store(ctx: Ctx, id: UUID, upload: Upload, bytes_max: int) -> Content:
-    """Store the bytes of `upload` as the announced blob, while no transaction waits for them.
+    """Store the bytes of `upload` as the announced blob, which nothing keeps yet.
 
-    They are taken away again should the operation be refused. Raises TooLarge, Invalid, TimedOut, Unavailable.
+    Should the operation be refused they are given up. Raises TooLarge; Invalid on `file`; TimedOut, Unavailable.
     """
-    ctx.if_refused(lambda later: _abandon(later, id))
+    ctx.if_refused(lambda later: _give_up(later, id))
+    check_size(upload.size_bytes, bytes_max)
     passing = _Measured(upload, bytes_max)
     await ctx.outside(ctx.ports.blobs.put(id, passing.blocks()), UPLOAD_S_MAX)
+    check_size(passing.size_bytes, bytes_max)
     return Content(id, passing.size_bytes, passing.sha256)
 
 
+async def keep(ctx: Ctx, content: Content) -> None:
+    """Keep the bytes from now on: something refers to them. Raises Conflict when they were given up meanwhile."""
+    kept = await ctx.execute(
+        update(Blob)
+        .where(Blob.tenant_id == ctx.tenant_id, Blob.id == content.id, Blob.expires_at > ctx.now)
+        .values(size_bytes=content.size_bytes, expires_at=None)
+    )
+    if kept.rowcount != 1:  # type: ignore[attr-defined]
+        raise Conflict("the file took too long to arrive, send it again")
+
+
 def check_size(size_bytes: int | None, bytes_max: int) -> None:
-    """Raises TooLarge."""
+    """Raises TooLarge; Invalid on `file` for none at all."""
+    if size_bytes == 0:
+        raise Invalid("file", "the file is empty")
     if size_bytes is not None and size_bytes > bytes_max:
         raise TooLarge(f"the file is larger than {bytes_max} bytes", field="file", reason=Reason.FILE_TOO_LARGE)
 
@@ -76,7 +113,7 @@ class _Measured:
         waiting = bytearray()
         async for chunk in self._upload.chunks():
             self.size_bytes += len(chunk)
-            check_size(self.size_bytes, self._bytes_max)
+            check_size(self.size_bytes or None, self._bytes_max)
             waiting += chunk
             if len(waiting) >= BLOCK_BYTES:
                 yield await self._hashed(bytes(waiting))
@@ -89,18 +126,7 @@ class _Measured:
         return block
 
 
-async def keep(ctx: Ctx, content: Content) -> None:
-    """Keep the bytes from now on: something refers to them. Raises Conflict when they are given up already."""
-    kept = await ctx.execute(
-        update(Blob)
-        .where(Blob.tenant_id == ctx.tenant_id, Blob.id == content.id, Blob.expires_at > ctx.now)
-        .values(size_bytes=content.size_bytes, expires_at=None)
-    )
-    if kept.rowcount != 1:  # type: ignore[attr-defined]
-        raise Conflict("the file took too long to arrive, send it again")
-
-
-async def _abandon(ctx: Ctx, id: UUID) -> None:
+async def _give_up(ctx: Ctx, id: UUID) -> None:
     await ctx.execute(update(Blob).where(Blob.id == id, Blob.expires_at > ctx.now).values(expires_at=ctx.now))
 
 

@@ -89,15 +89,7 @@ class AppFile(Identified, FileFacts, Base):
     """A file that was given to an app. Names need not differ, and nothing is inside anything."""
 
     __tablename__ = "app_files"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["tenant_id", "app_id"],
-            [f"{SCHEMA}.apps.tenant_id", f"{SCHEMA}.apps.id"],
-            name="fk_app_files_app",
-            ondelete="CASCADE",
-        ),
-        Index(None, "tenant_id", "app_id"),
-    )
+    __table_args__ = (Index(None, "tenant_id", "app_id"),)
     app_id: Mapped[str]
     blob_id: Mapped[UUID] = mapped_column(ForeignKey(f"{SCHEMA}.blobs.id"), index=True)
     uploaded_by: Mapped[UUID | None]  # None where deployed code did without a user

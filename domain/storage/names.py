@@ -15,6 +15,9 @@ _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]+"
 _MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})((?:\s*;\s*{_TOKEN}=(?:{_TOKEN}|\"[^\"\\\x00-\x1f\x7f]*\"))*)", re.ASCII)
 _ALLOWED_TYPE = re.compile(rf"{_TOKEN}/(?:\*|{_TOKEN})", re.ASCII)
+_SHOWN = frozenset(
+    {"application/pdf", "image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "image/webp", "text/plain"}
+)
 # They turn the direction of what is shown: `exe.gpj` for `jpg.exe`.
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NEVER = ("Cc", "Cs", "Zl", "Zp")
@@ -52,6 +55,12 @@ def is_allowed(media_type: str, allowed: Sequence[str] | None) -> bool:
     bare = media_type.partition(";")[0].strip()
     kind = bare.partition("/")[0]
     return not allowed or bare in allowed or f"{kind}/*" in allowed
+
+
+def is_harmless(media_type: str) -> bool:
+    """Whether a browser may show it where it meets it: what holds no scripts, however it is read."""
+    bare = media_type.partition(";")[0].strip()
+    return bare in _SHOWN or bare.partition("/")[0] in ("audio", "video")
 
 
 def check_bucket_name(name: str) -> None:

@@ -1,6 +1,6 @@
 """What storage needs of the outside: a place for bytes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 from uuid import UUID
 
@@ -15,7 +15,7 @@ class BlobStore(Protocol):
         """
         ...
 
-    def open(self, id: UUID, start: int, end: int) -> AsyncIterator[bytes]:
+    def open(self, id: UUID, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to, not including, `end`. Raises Missing, Unavailable."""
         ...
 

@@ -6,7 +6,7 @@ of 4096 folders.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -65,7 +65,7 @@ class FolderBlobs:
             _sync_folder(self._folder)
         return open(part, "xb", buffering=0, opener=_private)
 
-    async def open(self, id: UUID, start: int, end: int) -> AsyncIterator[bytes]:
+    async def open(self, id: UUID, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to, not including, `end`."""
         try:
             file = await in_thread(self._threads, _opened, self._path(id), start)

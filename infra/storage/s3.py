@@ -6,7 +6,7 @@ of them are: what S3 calls completing the upload.
 
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ class S3Blobs:
         part.truncate()
         return {"PartNumber": number, "ETag": sent["ETag"]}
 
-    async def open(self, id: UUID, start: int, end: int) -> AsyncIterator[bytes]:
+    async def open(self, id: UUID, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to, not including, `end`."""
         if start >= end:
             return

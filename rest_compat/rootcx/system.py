@@ -7,7 +7,7 @@ from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import STATUS, Meta, System
 
 # Duplicate names are 400 there; a foreign key that is violated stays 409. What deployed code throws is a 500.
-ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400, "UPSTREAM_FAILED": 500}
+ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400, "UPSTREAM_FAILED": 500, "FILE_TOO_LARGE": 400, "TYPE_NOT_ALLOWED": 400}
 
 
 def error(refusal: Refusal, meta: Meta) -> dict[str, Any]:

@@ -134,12 +134,6 @@ def upgrade() -> None:
         sa.Column("media_type", sa.Text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "app_id"],
-            ["stoa.apps.tenant_id", "stoa.apps.id"],
-            name="fk_app_files_app",
-            ondelete="CASCADE",
-        ),
         sa.ForeignKeyConstraint(["blob_id"], ["stoa.blobs.id"], name="fk_app_files_blob_id"),
         sa.PrimaryKeyConstraint("id", name="pk_app_files"),
         schema="stoa",

@@ -1,0 +1,1 @@
+"""Stoa's own REST routes: what GraphQL hands out URLs for."""
