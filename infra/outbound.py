@@ -57,11 +57,19 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not special
 
 
+def allowed_with(networks: Iterable[Network]) -> Callable[[Address], bool]:
+    """Whether an address may be reached: a public one, or one of these networks."""
+    also = tuple(networks)
+    return lambda address: (
+        is_public(address) or any(address.version == network.version and address in network for network in also)
+    )
+
+
 class HttpOutbound:
     """See `domain.kernel.outbound.Outbound`. `networks` may be reached beside what is public."""
 
     def __init__(self, networks: Iterable[Network] = (), resolve: Resolve | None = None) -> None:
-        self._networks = tuple(networks)
+        self._is_allowed = allowed_with(networks)
         self._resolve = resolve or _resolve
         self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
 
@@ -109,11 +117,6 @@ class HttpOutbound:
 
             context.load_verify_locations(certifi.where())
         return context
-
-    def _is_allowed(self, address: Address) -> bool:
-        return is_public(address) or any(
-            address.version == network.version and address in network for network in self._networks
-        )
 
     @staticmethod
     def _is_loopback(address: Address) -> bool:

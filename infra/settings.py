@@ -120,6 +120,16 @@ def origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def listening_at(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    allowed = "10.0.0.5:9200, name:9200, [fd00::1]:9200"
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host):
+        raise Unusable("is not a host and a port", allowed)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise Unusable("names no port", allowed)
+    return text
+
+
 def networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
@@ -188,6 +198,18 @@ class Settings:
     )
     outbound_networks: tuple[Network, ...] = setting(
         networks, (), "networks that may be called beside public addresses: by sign-in, webhooks, integrations"
+    )
+    worker_address: str | None = setting(
+        listening_at,
+        None,
+        "host:port where a worker host takes calls of servers elsewhere; else a socket in the folder",
+    )
+    worker_memory: int = setting(size_bytes, 512 * 2**20, "memory that the code of one deployed app may use")
+    worker_network: bool = setting(
+        on_or_off, True, "on: deployed code may call public addresses, and STOA_OUTBOUND_NETWORKS"
+    )
+    npm_registry: str | None = setting(
+        web_url, None, "where packages of deployed code come from, if not the usual place"
     )
     database_connections: int = setting(whole_number(1, 1000), 10, "connections each process keeps at most")
 

@@ -34,6 +34,9 @@ class Reason(StrEnum):
     NAME_TAKEN = "NAME_TAKEN"
     FILE_TOO_LARGE = "FILE_TOO_LARGE"  # for the place it was meant for
     TYPE_NOT_ALLOWED = "TYPE_NOT_ALLOWED"  # in the place it was meant for
+    ARCHIVE_UNREADABLE = "ARCHIVE_UNREADABLE"  # it is none, or a broken one
+    NO_ENTRY_POINT = "NO_ENTRY_POINT"  # deployed code that holds nothing to begin with
+    NO_WORKER = "NO_WORKER"  # it never was started
 
 
 class DomainError(Exception):
