@@ -1,0 +1,95 @@
+"""Every field an operation can begin with, asked by those who may not: what `@access` says is what happens.
+
+Planted and seen red: a service that forgets its `ctx.need`, one that asks for another permission than the schema
+says, and a field that is public in the code and not in the schema.
+"""
+
+from collections import Counter
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from rest_compat.engine.adapter import RestAdapter
+from tests.contract.asking import RootField, document, root_fields
+from tests.harness import Person, Stoa
+
+
+@pytest.fixture(scope="module")
+def fields(adapter: RestAdapter) -> list[RootField]:
+    found = list(root_fields(adapter.schema.executable))
+    assert len(found) > 30
+    return found
+
+
+@pytest.fixture(scope="module")
+def nobody(stoa: Stoa, admin: Person) -> Person:
+    """Somebody signed in without any role; the administrator is there before."""
+    return stoa.person("nobody")
+
+
+def asked(client: httpx.Client, field: RootField) -> dict[str, Any]:
+    query, variables = document(field)
+    headers = {"accept": "text/event-stream, application/json"} if field.kind == "subscription" else {}
+    answer = client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        event = next(line for line in answer.text.splitlines() if line.startswith("data: "))
+        told: dict[str, Any] = orjson.loads(event.removeprefix("data: "))
+    else:
+        told = answer.json()
+    return told
+
+
+def first(body: dict[str, Any]) -> dict[str, Any]:
+    error: dict[str, Any] = body["errors"][0]
+    return {"code": error["extensions"]["code"], "message": error["message"], **error["extensions"].get("details", {})}
+
+
+def test_those_who_are_not_signed_in_get_no_further_than_public_fields(stoa: Stoa, fields: list[RootField]) -> None:
+    anonymous = stoa.client()
+    for field in fields:
+        body = asked(anonymous, field)
+        if not field.public:
+            assert (first(body)["code"], "data" in body) == ("UNAUTHENTICATED", False), f"{field}: {body}"
+        elif "data" not in body:  # nothing ran
+            assert first(body)["code"] != "UNAUTHENTICATED", f"{field}: {body}"
+
+
+def test_those_without_roles_are_denied_exactly_what_the_schema_says(fields: list[RootField], nobody: Person) -> None:
+    met: Counter[str] = Counter()
+    for field in (field for field in fields if not field.takes_a_file):
+        body = asked(nobody.client, field)
+        error = first(body) if "errors" in body else {"code": "ok"}
+        _, variables = document(field)
+        denied = error["code"] == "FORBIDDEN"
+        met["denied" if denied else "allowed"] += 1
+        if field.permission is None:
+            assert not denied or (field.public and "FORBIDDEN" in field.refuses), f"{field}: {body}"
+        elif denied or not field.public:  # what is public may need the permission for some of it
+            assert (denied, error.get("permission")) == (True, field.permission.format(**variables)), f"{field}: {body}"
+    assert met["denied"] > 10
+    assert met["allowed"] > 10
+
+
+def test_what_was_denied_was_not_done(stoa: Stoa, fields: list[RootField], nobody: Person) -> None:
+    tables = (
+        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'stoa'::regnamespace AND relkind = 'r' ORDER BY 1"
+    )
+    counted = {row["name"]: f'SELECT count(*) AS n FROM stoa."{row["name"]}"' for row in stoa.sql(tables)}
+
+    def state() -> dict[str, int]:
+        return {name: stoa.sql(sql)[0]["n"] for name, sql in counted.items()}
+
+    before, anonymous = state(), stoa.client()
+    for field in fields:
+        if field.kind == "mutation" and not field.public:
+            asked(anonymous, field)
+            if field.permission is not None:
+                asked(nobody.client, field)
+    assert state() == before
+
+
+def test_every_field_says_who_may(fields: list[RootField]) -> None:
+    assert [str(field) for field in fields if not field.access] == []
+    assert [str(field) for field in fields if not field.definition.description] == []
