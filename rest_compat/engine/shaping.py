@@ -205,7 +205,7 @@ def compile_shape(document: RouteDocument, selecting: Selecting) -> Shape:
     node = compiler.node([selections], root, (), listed=False)
     asked = frozenset(compiler.asked)
     if compiler.body is not None:
-        compiler.check_way(node)
+        compiler.check_way()
         steps, type, _ = compiler.body
         return Shape(steps, node, type, marked=True, asked=asked)
     fields = selecting.of([selections], root).fields
@@ -281,19 +281,21 @@ class _Compiler:
             raise self._document.wrong("there is one @body at most", node)
         self.body = path, type, node
 
-    def check_way(self, node: Node) -> None:
+    def check_way(self) -> None:
         """Raises CompileError where the way to the body depends on a type, or leads through what is spread."""
         assert self.body is not None
         steps, _, marked = self.body
+        sets = [self._document.node.selection_set]
+        type: Any = self._selecting.schema.get_root_type(self._document.node.operation)
         for step in steps:
-            if node.members:
+            members = {member: self._selecting.of(sets, member).fields for member in self._selecting.types(type)}
+            if any(step not in fields for fields in members.values()):
                 raise self._document.wrong("what the body is cannot depend on a type", marked)
-            if any(happens.spread for happens in node.fields.values()):
+            if any(has(one.node.directives, "spread") for fields in members.values() for one in fields.values()):
                 raise self._document.wrong("@body cannot be inside what is spread, or beside it", marked)
-            below = node.fields[step].below if step in node.fields else None
-            if below is None:
-                return
-            node = below
+            member, fields = next(iter(members.items()))
+            sets = fields[step].below
+            type = get_named_type(field_type(member, fields[step].node, self._selecting.schema))
 
     def _check_agreement(self, selected: Selected) -> None:
         """Raises CompileError where a field is asked for twice, and other things are to happen to it."""

@@ -209,7 +209,7 @@ class _Compiler:
                 prune=prune,
                 style=arguments.get("list"),
                 case=arguments.get("case"),
-                spellings=self._json(arguments, "spellings", node) or {},
+                spellings=self._json(arguments, "spellings", node) if "spellings" in arguments else {},
             ),
             json=json_reader(type, prune=prune, elsewhere=elsewhere),
         )
