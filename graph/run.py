@@ -175,10 +175,36 @@ class Runner:
             refusal=caller.refusal,
         )
 
-    async def _apart(self, caller: Caller, work: Callable[[Ctx], Awaitable[Any]]) -> Any:
+    async def perform(self, label: str, caller: Caller, work: Callable[[Ctx], Awaitable[T]]) -> T:
+        """What `work` comes to in a unit of its own, committed: an operation that no document asks for.
+
+        Raises what it is refused with.
+        """
+        started = time.perf_counter()
+        outcome: str = "ok"
+        faults: list[BaseException] = []
+        try:
+            async with asyncio.timeout(TIMEOUT_S) as limit:
+                done: T = await self._apart(caller, work, limit)
+                return done
+        except DomainError as refused:
+            outcome = refused.code
+            raise
+        except TimeoutError as late:
+            outcome = Code.QUERY_TIMEOUT
+            raise TimedOut(f"the operation took longer than {TIMEOUT_S:g} s") from late
+        except Exception as problem:
+            outcome, faults = Code.INTERNAL, [problem]
+            raise
+        finally:
+            self._observer.ran(Ran(label, "internal", outcome, time.perf_counter() - started, caller, faults))
+
+    async def _apart(
+        self, caller: Caller, work: Callable[[Ctx], Awaitable[Any]], limit: asyncio.Timeout | None = None
+    ) -> Any:
         """What `work` comes to in a unit of its own, committed."""
         async with self._units.unit(writes=True) as unit:
-            ctx = self._ctx(caller, unit)
+            ctx = self._ctx(caller, unit, limit)
             done = await work(ctx)
             await outbox.write(ctx)
             await unit.commit()

@@ -53,7 +53,11 @@ class Principals:
         if not token:
             raise Unauthenticated("malformed authorization header: it must be `Bearer` and a token")
         claims = self._tokens.read_access(token, time.time())
-        key = (claims.tenant_id, claims.user_id)
+        return await self.account(claims.tenant_id, claims.user_id)
+
+    async def account(self, tenant_id: UUID, user_id: UUID) -> Actor:
+        """The account as it is at this moment: whoever acts for it has its rights. Raises Unauthenticated."""
+        key = (tenant_id, user_id)
         known = self._known.get(key)
         if known is None or known.trusted_until <= time.monotonic():
             known = await self._looked_up(key)
