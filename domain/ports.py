@@ -10,8 +10,9 @@ from domain.kernel.outbound import Outbound
 from domain.kernel.seal import Seal
 from domain.runtime.ports import Machine
 from domain.secrets.ports import Cipher
+from domain.sign_in.ports import OpenId, SignInUrls
 from domain.storage.ports import BlobStore
-from domain.workers.ports import AppWorkers
+from domain.workers.ports import AppWorkers, Frontends
 
 if TYPE_CHECKING:
     from domain.apps.catalog import Catalog
@@ -30,7 +31,10 @@ class Ports:
     cipher: Cipher
     outbound: Outbound
     limits: Limits
+    open_id: OpenId
+    sign_in_urls: SignInUrls
     workers: AppWorkers
+    frontends: Frontends
     blobs: BlobStore
     password_login: bool = True
     failures_per_address: int = 500  # of signing in, in a quarter of an hour; 0 for as many as they like

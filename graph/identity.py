@@ -15,6 +15,7 @@ from domain.identity.service import Registration, SignIn
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code, Reason
 from domain.kernel.page import PageArgs
+from domain.sign_in import providers
 from graph.connection import FIRST, After, Connection, connection
 from graph.rules import PUBLIC, Access, about, bounded, mutation, query, refusal
 
@@ -67,7 +68,17 @@ class IdentityProvider:
     display_name: str
 
 
-def _session(signed_in: SignIn) -> SessionPayload:
+def sign_in_payload(signed_in: SignIn) -> SignInPayload:
+    """An access token, as the graph tells it."""
+    return SignInPayload(
+        access_token=signed_in.access_token,
+        expires_in=signed_in.expires_in_s,
+        user=signed_in.user,  # type: ignore[arg-type]
+    )
+
+
+def session_payload(signed_in: SignIn) -> SessionPayload:
+    """A session, as the graph tells it."""
     assert signed_in.refresh_token is not None
     return SessionPayload(
         access_token=signed_in.access_token,
@@ -93,7 +104,7 @@ class IdentityQuery:
             setup_required=mode.setup_required,
             password_login_enabled=mode.password_login_enabled,
             magic_link_enabled=mode.magic_link_enabled,
-            providers=[],
+            providers=list(await providers.enabled(info.context)),  # type: ignore[arg-type]
         )
 
     @query(graphql_type=Connection[User])
@@ -131,7 +142,7 @@ class IdentityMutation:
         self, info: Info, name: Annotated[str, about("The user name or the e-mail address.")], password: str
     ) -> SessionPayload:
         """Open a session."""
-        return _session(await service.login(info.context, name, password))
+        return session_payload(await service.login(info.context, name, password))
 
     @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED])
     async def renew_session(self, info: Info, refresh_token: RefreshToken) -> SessionPayload:
@@ -139,17 +150,12 @@ class IdentityMutation:
 
         A spent one that is used again after ten seconds ends the session: somebody has a copy.
         """
-        return _session(await service.renew_session(info.context, refresh_token))
+        return session_payload(await service.renew_session(info.context, refresh_token))
 
     @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED])
     async def renew_access(self, info: Info, refresh_token: RefreshToken) -> SignInPayload:
         """A new access token. The refresh token stays as it is until the session ends."""
-        signed_in = await service.renew_access(info.context, refresh_token)
-        return SignInPayload(
-            access_token=signed_in.access_token,
-            expires_in=signed_in.expires_in_s,
-            user=signed_in.user,  # type: ignore[arg-type]
-        )
+        return sign_in_payload(await service.renew_access(info.context, refresh_token))
 
     @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED])
     async def logout(self, info: Info, refresh_token: RefreshToken) -> bool:

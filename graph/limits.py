@@ -55,7 +55,19 @@ class Limits:
 
 
 LIMITS = Limits()
-ONCE = frozenset({"login", "register"})  # fields that may be asked once in a document: guesses must not be batched
+# Fields that may be asked once in a document: guesses must not be batched.
+ONCE = frozenset(
+    {
+        "login",
+        "register",
+        "finishSignIn",
+        "exchangeIdToken",
+        "exchangeNonce",
+        "createMagicLink",
+        "consumeMagicLink",
+        "followMagicLink",
+    }
+)
 
 
 @dataclass(slots=True)

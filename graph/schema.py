@@ -1,7 +1,7 @@
 """The whole schema of the platform."""
 
 import strawberry
-from graphql import GraphQLSchema
+from graphql import GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema, Undefined
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 
@@ -14,6 +14,7 @@ from graph.rules import Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
 from graph.scalars import SCALARS
 from graph.secrets import SecretsMutation, SecretsQuery
+from graph.sign_in import SignInMutation, SignInQuery
 from graph.storage import StorageMutation, StorageQuery
 
 Query = merge_types(
@@ -26,6 +27,7 @@ Query = merge_types(
         RecordsQuery,
         AuditLogQuery,
         SecretsQuery,
+        SignInQuery,
         StorageQuery,
     ),
 )
@@ -37,6 +39,7 @@ Mutation = merge_types(
         AppsMutation,
         RecordsMutation,
         SecretsMutation,
+        SignInMutation,
         StorageMutation,
     ),
 )
@@ -45,23 +48,26 @@ Subscription = merge_types("Subscription", (RecordsSubscription,))
 
 def build_schema() -> strawberry.Schema:
     """The schema, with its resolvers."""
-    for root in (Query, Mutation, Subscription):
-        _drop_null_defaults(root)
-    return strawberry.Schema(
+    schema = strawberry.Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=[ErrorCode],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
+    _drop_null_defaults(core(schema))
+    return schema
 
 
-def _drop_null_defaults(root: type) -> None:
-    """An argument that may be left out says so by being nullable; `= null` beside it tells nobody anything."""
-    for field in root.__strawberry_definition__.fields:  # type: ignore[attr-defined]
-        for argument in field.arguments:
-            if argument.default is None:
-                argument.default = strawberry.UNSET
+def _drop_null_defaults(schema: GraphQLSchema) -> None:
+    """What may be left out says so by being nullable; `= null` beside it tells nobody anything."""
+    for type in schema.type_map.values():
+        inputs = list(type.fields.values()) if isinstance(type, GraphQLInputObjectType) else []
+        for field in type.fields.values() if isinstance(type, GraphQLObjectType) else ():
+            inputs += field.args.values()
+        for input in inputs:
+            if input.default_value is None:
+                input.default_value = Undefined
 
 
 def sdl(schema: strawberry.Schema) -> str:

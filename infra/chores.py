@@ -9,6 +9,7 @@ from domain.idempotency import service as idempotency
 from domain.identity.model import Session
 from domain.kernel.ctx import ANONYMOUS, Ctx, Request
 from domain.outbox import service as outbox
+from domain.sign_in import tidying as sign_in
 from domain.storage import blobs
 from infra.ports import only
 from infra.postgres.database import Database
@@ -18,7 +19,7 @@ CONNECTIONS = 1
 
 
 async def tidy(context: dict[str, Any]) -> None:
-    """Drop sessions that have expired, answers kept long enough, and events nobody can want to resume from."""
+    """Drop what has expired: sessions, kept answers, events to resume from, what was good for one sign-in."""
     database = await Database.open(context["database_url"], CONNECTIONS)
     try:
         async with database.unit(writes=True) as unit:
@@ -26,6 +27,7 @@ async def tidy(context: dict[str, Any]) -> None:
             await ctx.execute(delete(Session).where(Session.expires_at < ctx.now))
             await idempotency.forget_old(ctx)
             await outbox.prune(ctx)
+            await sign_in.forget_old(ctx)
             await unit.commit()
     finally:
         await database.close()

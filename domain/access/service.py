@@ -321,6 +321,29 @@ def _holders(ctx: Ctx, stored: str) -> Select[RoleAssignment]:
 # What other areas ask for.
 
 
+async def is_role(ctx: Ctx, name: str) -> bool:
+    """Whether there is a stored role of this name."""
+    return await ctx.first(ctx.visible(Role).where(Role.name == name)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The roles an account holds, inherited ones included, and what they come to."""
+
+    roles: frozenset[str]
+    grants: Grants
+
+    def may_give(self, role: str) -> bool:
+        """Whether the account may hand the role on: an administrator any, others their own."""
+        return self.grants.everything or role in self.roles
+
+
+async def held(ctx: Ctx, user_id: UUID) -> Held:
+    """What an account holds at this moment."""
+    roles = await _held_roles(ctx, user_id)
+    return Held(frozenset(role.name for role in roles), Grants(key for role in roles for key in role.permissions))
+
+
 async def make_first_admin(ctx: Ctx, user_id: UUID) -> bool:
     """Give the role `admin` to this user if nobody holds it. Of many at the same moment exactly one gets it."""
     await _alone(ctx)

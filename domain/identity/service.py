@@ -85,6 +85,12 @@ async def by_id(ctx: Ctx, id: UUID) -> User | None:
     return await ctx.first(ctx.visible(User).where(User.id == id))
 
 
+async def alone_with(ctx: Ctx, name: str) -> None:
+    """Whoever looks for an account by a name, to make it if it is not there, waits for the others who do."""
+    key = f"account:{ctx.tenant_id}:{login_key(name)}"
+    await ctx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+
+
 async def provide(ctx: Ctx, email: str, display_name: str | None) -> User:
     """Create a human account without a password, for somebody whose address another party vouches for.
 
@@ -96,10 +102,10 @@ async def provide(ctx: Ctx, email: str, display_name: str | None) -> User:
     return user
 
 
-async def rename(ctx: Ctx, user: User, email: str, display_name: str | None) -> None:
+async def rename(ctx: Ctx, user: User, email: str | None, display_name: str | None) -> None:
     """Follow what another party says of the account: its address, if nobody else answers to that, and its name."""
-    taken = await by_name(ctx, email)
-    if user.email != email and (taken is None or taken.id == user.id):
+    taken = None if email is None else await by_name(ctx, email)
+    if email is not None and user.email != email and (taken is None or taken.id == user.id):
         user.username = email if user.username == user.email else user.username
         user.email = email
         await ctx.execute(delete(LoginName).where(LoginName.tenant_id == ctx.tenant_id, LoginName.user_id == user.id))
@@ -170,6 +176,15 @@ def tokens_of(ctx: Ctx, user: User, session: Session | None) -> SignIn:
         refresh = tokens.refresh(**whose, generation=session.generation, now=ctx.now)
     token = tokens.access(user_id=user.id, tenant_id=user.tenant_id, name=user.contact, now=ctx.now)
     return SignIn(user, token, refresh, tokens.access_life_s)
+
+
+async def tokens_of_session(ctx: Ctx, id: UUID) -> SignIn:
+    """The first tokens of a session that was begun. Raises Unauthenticated."""
+    session = await ctx.first(ctx.visible(Session).where(Session.id == id))
+    user = None if session is None else await by_id(ctx, session.user_id)
+    if session is None or user is None or user.disabled_at is not None:
+        raise Unauthenticated("invalid token: the session has ended")
+    return tokens_of(ctx, user, session)
 
 
 async def renew_access(ctx: Ctx, refresh_token: str) -> SignIn:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import STATUS, Meta, System
+from rest_compat.rootcx import magic_link_page
 
 # Duplicate names are 400 there; a foreign key that is violated stays 409. What deployed code throws is a 500.
 ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400, "UPSTREAM_FAILED": 500, "FILE_TOO_LARGE": 400, "TYPE_NOT_ALLOWED": 400}
@@ -39,4 +40,5 @@ ROOTCX = System(
     error=error,
     error_schema=ERROR_SCHEMA,
     status=ROOTCX_STATUS,
+    by_hand=[magic_link_page.ROUTE],
 )

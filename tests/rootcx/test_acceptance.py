@@ -771,7 +771,7 @@ def test_60_setup_is_required_until_somebody_registers(fresh: Stoa) -> None:
         "authRequired": True,
         "setupRequired": True,
         "passwordLoginEnabled": True,
-        "magicLinkEnabled": False,
+        "magicLinkEnabled": True,
         "providers": [],
     }
     assert client.get("/api/v1/auth/mode").json() == mode

@@ -1,0 +1,1 @@
+"""Signing in without a password: by an OpenID provider, by a magic link."""
