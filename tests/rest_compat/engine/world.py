@@ -184,15 +184,19 @@ def _schema(sources: Sources) -> GraphQLSchema:
     ) -> AsyncIterator[Any]:
         if text == "never":
             raise Refusal("GONE", "the log was pruned", "after")
-        sources.open += 1
-        sources.begun += 1
-        try:
-            for number in range(int(after or 0) + 1, count + 1):
-                if number == failAt:
-                    raise RuntimeError("a fault of ours")
-                yield {"number": number, "refuse": number == refuseAt, "text": text}
-        finally:
-            sources.open -= 1
+
+        async def events() -> AsyncIterator[Any]:
+            sources.open += 1
+            sources.begun += 1
+            try:
+                for number in range(int(after or 0) + 1, count + 1):
+                    if number == failAt:
+                        raise RuntimeError("a fault of ours")
+                    yield {"number": number, "refuse": number == refuseAt, "text": text}
+            finally:
+                sources.open -= 1
+
+        return events()
 
     async def silence(*_: Any) -> AsyncIterator[Any]:
         sources.open += 1
