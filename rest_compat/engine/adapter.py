@@ -178,6 +178,10 @@ class RestAdapter:
         call = Call(exchange.scope, receive, values, route.body_bytes_max)
         try:
             await self._called(route, call, exchange, receive)
+        except Exception:
+            if call.leaves_much:
+                exchange.headers.append((b"connection", b"close"))
+            raise
         finally:
             await call.close()
 

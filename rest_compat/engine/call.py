@@ -22,6 +22,7 @@ PARAMETERS_MAX = 1_000  # of a query string or a form
 FORM_FILES_MAX = 100
 FORM_TEXT_BYTES_MAX = 2**20
 CHUNK_BYTES = 2**18
+HEARD_OUT_BYTES_MAX = 2**20
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -64,6 +65,7 @@ class Call:
 
     def __init__(self, scope: Scope, receive: Receive, path_values: Sequence[str], body_bytes_max: int) -> None:
         self._received = 0
+        self._whole = False
         self._most = body_bytes_max
         self._receive = receive
         self.request = Request(scope, self._counted)
@@ -101,9 +103,18 @@ class Call:
     async def _counted(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
         if self._most and self._received > self._most:
             raise self._too_large()
         return message
+
+    @property
+    def leaves_much(self) -> bool:
+        """Whether so much of the body is still to come that it is better not to hear it out."""
+        declared = self.request.headers.get("content-length", "")
+        if declared.isdecimal():
+            return len(declared) > 18 or int(declared) - self._received > HEARD_OUT_BYTES_MAX
+        return "transfer-encoding" in self.request.headers and not self._whole
 
     def _too_large(self) -> Refusal:
         return Refusal("PAYLOAD_TOO_LARGE", f"the body is larger than {self._most} bytes")
