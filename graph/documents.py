@@ -94,12 +94,12 @@ class Documents:
                 self._measure(prepared.document, variables)
         if prepared.introspection and anonymous:
             raise _introspection_refused()
-        node = _pick(prepared.document, name)
+        node = pick(prepared.document, name)
         return Operation(prepared.document, node, self._is_public(prepared.document, node), "ad hoc", source)
 
     def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
         """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
-        node = _pick(document, name)
+        node = pick(document, name)
         return Operation(document, node, self._is_public(document, node), label)
 
     def _remember(self, source: str, prepared: Prepared) -> None:
@@ -155,7 +155,8 @@ def _refused(cause: DomainError) -> DocumentRefused:
     return DocumentRefused([refusal(cause)])
 
 
-def _pick(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+def pick(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    """The operation of that name, or the only one. Raises DocumentRefused."""
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if name is None and len(operations) == 1:
         return operations[0]

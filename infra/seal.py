@@ -21,6 +21,10 @@ class HmacSeal:
         mac = _mac(self._secrets[0], payload, purpose)
         return base64.urlsafe_b64encode(mac + payload).rstrip(b"=").decode()
 
+    def pads(self, purpose: str) -> tuple[bytes, bytes]:
+        """The inner and outer pad of the HMAC for this purpose (RFC 2104)."""
+        return _pads(self._secrets[0], purpose)
+
     def unseal(self, text: str, purpose: str) -> bytes | None:
         """The payload, or None."""
         try:
@@ -40,3 +44,9 @@ def _mac(secret: bytes, payload: bytes, purpose: str) -> bytes:
 @lru_cache(maxsize=1024)
 def _derived(secret: bytes, purpose: str) -> bytes:
     return hmac.digest(secret, b"stoa seal " + purpose.encode(), "sha256")
+
+
+@lru_cache(maxsize=1024)
+def _pads(secret: bytes, purpose: str) -> tuple[bytes, bytes]:
+    key = _derived(secret, purpose).ljust(64, b"\x00")
+    return bytes(byte ^ 0x36 for byte in key), bytes(byte ^ 0x5C for byte in key)

@@ -10,6 +10,10 @@ class Seal(Protocol):
         """URL-safe text that carries `payload` and its signature."""
         ...
 
+    def pads(self, purpose: str) -> tuple[bytes, bytes]:
+        """The inner and outer pad of the HMAC for this purpose: with them, PostgreSQL can seal as we do."""
+        ...
+
     def unseal(self, text: str, purpose: str) -> bytes | None:
         """The payload, or None for anything `seal` did not make for this purpose."""
         ...

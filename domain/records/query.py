@@ -56,7 +56,26 @@ class Not:
     part: "Condition"
 
 
-Condition: TypeAlias = Test | All | AnyOf | Not
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The record that a link field leads to, of that entity, meets the part."""
+
+    link: Field
+    entity: str
+    part: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """A record of that entity whose link field leads here meets the part; with `unknown`, or may meet it."""
+
+    link: Field
+    entity: str
+    part: "Condition"
+    unknown: bool = False
+
+
+Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking
 
 ALWAYS = All()
 

@@ -9,7 +9,7 @@ from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import quoted
 from domain.records.plan import column_type
-from domain.records.query import All, AnyOf, Condition, Not, Op, Order, Test
+from domain.records.query import All, AnyOf, Condition, Linked, Linking, Not, Op, Order, Test
 
 ROW = "t"  # the alias of the row that conditions speak of
 # Columns of our own beside the fields' have names that no field can have.
@@ -52,27 +52,31 @@ def document(entity: ObjectType) -> str:
     return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
 
 
-def condition(schema: AppSchema, tested: Condition, params: Params) -> str:
-    """A boolean expression over the row alias `t`."""
+def condition(schema: AppSchema, tested: Condition, params: Params, alias: str = ROW) -> str:
+    """A boolean expression over the row `alias`."""
     match tested:
         case Test():
-            return _test(schema, tested, params)
+            return _test(schema, tested, params, alias)
         case All(parts):
-            return _joined(schema, parts, params, " AND ", "true")
+            return _joined(schema, parts, params, alias, " AND ", "true")
         case AnyOf(parts):
-            return _joined(schema, parts, params, " OR ", "false")
+            return _joined(schema, parts, params, alias, " OR ", "false")
         case Not(part):
-            return f"NOT ({condition(schema, part, params)})"
+            return f"NOT ({condition(schema, part, params, alias)})"
+        case Linked():
+            return _linked(schema, tested, params, alias)
+        case Linking():
+            return _linking(schema, tested, params, alias)
 
 
-def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, word: str, empty: str) -> str:
+def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, alias: str, word: str, empty: str) -> str:
     if not parts:
         return empty
-    return "(" + word.join(condition(schema, part, params) for part in parts) + ")"
+    return "(" + word.join(condition(schema, part, params, alias) for part in parts) + ")"
 
 
-def _test(schema: AppSchema, test: Test, params: Params) -> str:
-    column, type = f"{ROW}.{quoted(test.field.name)}", column_type(schema, test.field)
+def _test(schema: AppSchema, test: Test, params: Params, alias: str) -> str:
+    column, type = f"{alias}.{quoted(test.field.name)}", column_type(schema, test.field)
     match test.op:
         case Op.IS_NULL:
             return f"{column} IS {'' if test.value else 'NOT '}NULL"
@@ -81,6 +85,22 @@ def _test(schema: AppSchema, test: Test, params: Params) -> str:
         case Op.NOT_IN:
             return f"{column} <> ALL ({params.add(test.value, f'{type}[]')})"
     return f"{column} {_INFIX[test.op]} {params.add(test.value, type)}"
+
+
+def _linked(schema: AppSchema, tested: Linked, params: Params, alias: str) -> str:
+    other = f"{alias}l"
+    met = condition(schema, tested.part, params, other)
+    source = relation(schema, schema.types[tested.entity])
+    return f"EXISTS (SELECT FROM {source} {other} WHERE {other}.id = {alias}.{quoted(tested.link.name)} AND {met})"
+
+
+def _linking(schema: AppSchema, tested: Linking, params: Params, alias: str) -> str:
+    other = f"{alias}l"
+    met = condition(schema, tested.part, params, other)
+    if tested.unknown:
+        met = f"({met}) IS NOT FALSE"
+    source = relation(schema, schema.types[tested.entity])
+    return f"EXISTS (SELECT FROM {source} {other} WHERE {other}.{quoted(tested.link.name)} = {alias}.id AND {met})"
 
 
 def order_by(order: Sequence[Order]) -> str:

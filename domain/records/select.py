@@ -1,0 +1,252 @@
+"""From a selection to one SQL statement that builds the JSON: no work per row or field is left for Python.
+
+The page is found first, then its rows become objects: a list of plain rows by `json_agg` over the columns named as in
+the answer (the cheapest way PostgreSQL has), single records and what needs more by `JSON_OBJECT`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from domain.records.declared import Field
+from domain.records.later import Later
+from domain.records.naming import NAME_BYTES_MAX, literal, quoted
+from domain.records.plan import column_type
+from domain.records.query import ALWAYS, All, Condition
+from domain.records.selection import (
+    After,
+    Constant,
+    Cursor,
+    Edges,
+    Listing,
+    Many,
+    Nodes,
+    One,
+    PageInfo,
+    RecordPart,
+    Sort,
+    Source,
+    Total,
+    Value,
+)
+from domain.records.sql import Params, condition, relation
+
+
+@dataclass(slots=True)
+class Compiler:
+    """Compiles one statement. `params` collects its values, and marks for those that come later."""
+
+    params: Params = field(default_factory=Params)
+    _numbers: Any = field(default_factory=lambda: count(1))
+
+    def _alias(self) -> str:
+        return f"t{next(self._numbers)}"
+
+    # Records.
+
+    def record(self, source: Source, parts: Sequence[RecordPart], where: Callable[[str], str]) -> str:
+        """One record as a JSON object, or null: the one that `where`, given the row's alias, picks out."""
+        alias = self._alias()
+        picked = self._all(where(alias), self._where(source, ALWAYS, alias))
+        return f"(SELECT {self.object(source, parts, alias)} FROM {_from(source, alias)} WHERE {picked})"
+
+    def object(self, source: Source, parts: Sequence[RecordPart], alias: str) -> str:
+        """The JSON object of the row `alias`."""
+        pairs = ", ".join(f"{literal(part.key)} : {self._part(source, part, alias)}" for part in parts)
+        return f"JSON_OBJECT({pairs})"
+
+    def _part(self, source: Source, part: RecordPart, alias: str) -> str:
+        match part:
+            case Value():
+                return f"{alias}.{quoted(part.field.name)}"
+            case Constant():
+                return literal(part.text)
+            case One():
+                link = f"{alias}.{quoted(part.link.name)}"
+                return self.record(part.source, part.parts, lambda other: f"{other}.id = {link}")
+            case Many():
+                return self.listing(part.listing, lambda other: f"{other}.{quoted(part.link.name)} = {alias}.id")
+        raise AssertionError(part)
+
+    # Lists.
+
+    def listing(self, listing: Listing, joined: Callable[[str], str] | None = None) -> str:
+        """A list as a JSON object with the parts that are wanted of it. `joined` ties it to an outer row."""
+        rows = [part for part in listing.parts if isinstance(part, Nodes | Edges | PageInfo)]
+        if len(rows) == 1 and isinstance(rows[0], Nodes):
+            made = {rows[0].key: self._plain_rows(listing, rows[0], joined)}
+            return self._listed(listing, joined, made)
+        if rows:
+            return self._numbered_rows(listing, rows, joined)
+        return self._listed(listing, joined, {})
+
+    def _listed(self, listing: Listing, joined: Callable[[str], str] | None, made: dict[str, str]) -> str:
+        """The list's object: what was made already, and the parts that need no rows."""
+        pairs = []
+        for part in listing.parts:
+            if isinstance(part, Total):
+                made[part.key] = self._total(listing, joined)
+            elif isinstance(part, Constant):
+                made[part.key] = literal(part.text)
+            pairs.append(f"{literal(part.key)} : {made[part.key]}")
+        return f"JSON_OBJECT({', '.join(pairs)})"
+
+    def _plain_rows(self, listing: Listing, nodes: Nodes, joined: Callable[[str], str] | None) -> str:
+        """Only the records themselves: the columns of the page are named as in the answer."""
+        alias = self._alias()
+        columns = [(part.key, self._part(listing.source, part, alias)) for part in nodes.parts]
+        if any(len(key.encode()) > NAME_BYTES_MAX for key, _ in columns):
+            row = self.object(listing.source, nodes.parts, alias)
+            page = self._page(listing, joined, alias, f"{row} AS o", more=0)
+            return f"(SELECT coalesce(json_agg(r.o), '[]') FROM ({page}) r)"
+        named = ", ".join(f"{sql} AS {quoted(key)}" for key, sql in columns)
+        page = self._page(listing, joined, alias, named, more=0)
+        return f"(SELECT coalesce(json_agg(r.*), '[]') FROM ({page}) r)"
+
+    def _numbered_rows(
+        self, listing: Listing, rows: Sequence[Nodes | Edges | PageInfo], joined: Callable[[str], str] | None
+    ) -> str:
+        """Records with their places: one more than the page is read, to know whether there is more."""
+        alias = self._alias()
+        columns = []
+        for number, part in enumerate(rows):
+            if not isinstance(part, PageInfo):
+                columns.append(f"{self._row(listing, part, alias)} AS o{number}")
+        columns.append(f"{self._cursor(listing, alias)} AS c")
+        page = self._page(listing, joined, alias, ", ".join(columns), more=1)
+        limit = self._number(listing.limit)
+        shown = f"FILTER (WHERE r.n <= {limit})"
+        made = {}
+        for number, part in enumerate(rows):
+            if isinstance(part, PageInfo):
+                made[part.key] = self._page_info(listing, part, shown, limit)
+            else:
+                made[part.key] = f"coalesce(json_agg(r.o{number}) {shown}, '[]')"
+        whole = self._listed(listing, joined, made)
+        return f"(SELECT {whole} FROM (SELECT p.*, row_number() OVER () AS n FROM ({page}) p) r)"
+
+    def _row(self, listing: Listing, part: Nodes | Edges, alias: str) -> str:
+        if isinstance(part, Nodes):
+            return self.object(listing.source, part.parts, alias)
+        pairs = []
+        for inner in part.parts:
+            match inner:
+                case Cursor():
+                    pairs.append(f"{literal(inner.key)} : {self._cursor(listing, alias)}")
+                case Constant():
+                    pairs.append(f"{literal(inner.key)} : {literal(inner.text)}")
+                case Nodes():
+                    pairs.append(f"{literal(inner.key)} : {self.object(listing.source, inner.parts, alias)}")
+        return f"JSON_OBJECT({', '.join(pairs)})"
+
+    def _page_info(self, listing: Listing, part: PageInfo, shown: str, limit: str) -> str:
+        cursors = f"(array_agg(r.c) {shown})"
+        told = {
+            "hasNextPage": f"count(*) > {limit}",
+            "hasPreviousPage": "true" if listing.after is not None else "false",
+            "startCursor": f"{cursors}[1]",
+            "endCursor": f"{cursors}[least(count(*), {limit})]",
+        }
+        pairs = ", ".join(
+            f"{literal(key)} : {told.get(what) or literal(what.removeprefix('='))}" for key, what in part.parts
+        )
+        return f"JSON_OBJECT({pairs})"
+
+    def _page(
+        self, listing: Listing, joined: Callable[[str], str] | None, alias: str, columns: str, *, more: int
+    ) -> str:
+        """The rows of the page in order, `more` beyond its end."""
+        where = [joined(alias)] if joined is not None else []
+        where.append(self._where(listing.source, listing.where, alias))
+        if listing.after is not None:
+            where.append(self._behind(listing, listing.after, alias))
+        limit = self._number(listing.limit)
+        sql = f"SELECT {columns} FROM {_from(listing.source, alias)} WHERE {self._all(*where)}"
+        sql += f" ORDER BY {', '.join(self._sorted(sort, alias) for sort in listing.order)}"
+        sql += f" LIMIT {limit}" + (f" + {more}" if more else "")
+        return sql + (f" OFFSET {self._number(listing.offset)}" if listing.offset != 0 else "")
+
+    def _total(self, listing: Listing, joined: Callable[[str], str] | None) -> str:
+        alias = self._alias()
+        where = [joined(alias)] if joined is not None else []
+        where.append(self._where(listing.source, listing.where, alias))
+        return f"(SELECT count(*) FROM {_from(listing.source, alias)} WHERE {self._all(*where)})"
+
+    def _number(self, value: int | Later) -> str:
+        return self.params.add(value, "bigint")
+
+    # Conditions and order.
+
+    def _where(self, source: Source, where: Condition, alias: str) -> str:
+        conditions = [part for part in (source.visible, where) if part != ALWAYS]
+        return condition(source.schema, All(conditions), self.params, alias)
+
+    @staticmethod
+    def _all(*conditions: str) -> str:
+        return " AND ".join(part for part in conditions if part != "true") or "true"
+
+    def _key(self, sort: Sort, alias: str) -> str:
+        """What is sorted by: the row's own field, or the field of a record some links away."""
+        sql = alias
+        hops = []
+        for link, source in sort.through:
+            other = self._alias()
+            visible = self._where(source, ALWAYS, other)
+            hops.append((other, self._all(f"{other}.id = {sql}.{quoted(link.name)}", visible), source))
+            sql = other
+        key = f"{sql}.{quoted(sort.field.name)}"
+        for other, where, source in reversed(hops):
+            key = f"(SELECT {key} FROM {_from(source, other)} WHERE {where})"
+        return key
+
+    def _sorted(self, sort: Sort, alias: str) -> str:
+        direction = "DESC" if sort.descending else "ASC"
+        nulls = ""
+        if sort.nulls_first is not None and sort.nulls_first != sort.descending:
+            nulls = " NULLS FIRST" if sort.nulls_first else " NULLS LAST"
+        return f"{self._key(sort, alias)} {direction}{nulls}"
+
+    def _behind(self, listing: Listing, after: After, alias: str) -> str:
+        """Rows whose sort key comes after the cursor's, spelled out field by field: they may differ in direction."""
+        return self._behind_from(listing, after, alias, 0)
+
+    def _behind_from(self, listing: Listing, after: After, alias: str, position: int) -> str:
+        sort = listing.order[position]
+        key = self._key(sort, alias)
+        if after.nulls[position]:
+            beyond = f"{key} IS NOT NULL" if sort.nulls_come_first else "false"
+            same = f"{key} IS NULL"
+        else:
+            value = self.params.add(_element(after.key, position, sort.field), self._type(listing, sort))
+            beyond = f"{key} {'<' if sort.descending else '>'} {value}"
+            if not sort.nulls_come_first:
+                beyond = f"({beyond} OR {key} IS NULL)"
+            same = f"{key} = {value}"
+        if position == len(listing.order) - 1:
+            return beyond
+        return f"({beyond} OR ({same} AND {self._behind_from(listing, after, alias, position + 1)}))"
+
+    @staticmethod
+    def _type(listing: Listing, sort: Sort) -> str:
+        schema = sort.through[-1][1].schema if sort.through else listing.source.schema
+        return column_type(schema, sort.field)
+
+    def _cursor(self, listing: Listing, alias: str) -> str:
+        """The signed text of a row's sort key, as `domain.kernel.seal` makes it: HMAC-SHA256 by its definition."""
+        assert listing.cursor_pads is not None
+        inner, outer = (self.params.add(pad, "bytea") for pad in listing.cursor_pads)
+        keys = ", ".join(self._key(sort, alias) for sort in listing.order)
+        payload = f"convert_to(json_build_array({keys})::text, 'UTF8')"
+        mac = f"substr(sha256({outer} || sha256({inner} || {payload})), 1, 16)"
+        return f"translate(encode({mac} || {payload}, 'base64'), E'+/=\\n', '-_')"
+
+
+def _element(key: Any, position: int, field: Field) -> Any:
+    if isinstance(key, Later):
+        return Later(key.variable, (*key.steps, position), key.path, field.type.operand)
+    return field.type.operand(key[position])
+
+
+def _from(source: Source, alias: str) -> str:
+    return f"{relation(source.schema, source.entity)} {alias}"

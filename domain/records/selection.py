@@ -1,0 +1,148 @@
+"""What is wanted of records, as a tree: fields, the records they lead to, the records that lead to them.
+
+A GraphQL selection, an `expand`, an export: each becomes this tree, and `domain.records.select` makes one SQL
+statement of it that builds the JSON. Keys are the names in the answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.later import Later
+from domain.records.query import ALWAYS, Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Records of one entity, as far as the caller may see them."""
+
+    schema: AppSchema
+    entity: ObjectType
+    visible: Condition = ALWAYS  # the row policy
+
+
+# Of a record.
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A field's value."""
+
+    key: str
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A text that is the same for every record, like the name of its type."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """The record that a link field leads to, or null."""
+
+    key: str
+    link: Field
+    source: Source
+    parts: "Sequence[RecordPart]"
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Records whose link field leads to this one."""
+
+    key: str
+    link: Field  # of the other entity
+    listing: "Listing"
+
+
+RecordPart: TypeAlias = Value | Constant | One | Many
+
+
+# Of a list.
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """By a field, of the record itself or of the one that `through` leads to."""
+
+    field: Field
+    descending: bool = False
+    nulls_first: bool | None = None  # as PostgreSQL has it: last ascending, first descending
+    through: tuple[tuple[Field, Source], ...] = ()
+
+    @property
+    def nulls_come_first(self) -> bool:
+        """Where nulls are."""
+        return self.descending if self.nulls_first is None else self.nulls_first
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The records of the page."""
+
+    key: str
+    parts: Sequence[RecordPart]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The cursor of a record in its list."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The records of the page, each with what belongs to its place in the list."""
+
+    key: str
+    parts: "Sequence[Cursor | Nodes | Constant]"  # Nodes here is one node
+
+
+@dataclass(frozen=True, slots=True)
+class PageInfo:
+    """Where the page stands: keys and what each tells (hasNextPage, hasPreviousPage, startCursor, endCursor)."""
+
+    key: str
+    parts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many records there are in all."""
+
+    key: str
+
+
+ListPart: TypeAlias = Nodes | Edges | PageInfo | Total | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Behind a cursor: its key's values, of which those at `nulls` are null."""
+
+    key: Any  # Later: the list of values
+    nulls: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of records: which, in what order, what part of them, and what is wanted of it.
+
+    `limit` and `offset` are numbers, or come with each run. `cursor_pads` are the two pads of the HMAC that signs
+    this list's cursors, needed where a cursor is wanted.
+    """
+
+    source: Source
+    parts: Sequence[ListPart]
+    where: Condition = ALWAYS
+    order: Sequence[Sort] = field(default_factory=tuple)  # the last one unique and never null
+    limit: int | Later = 50
+    offset: int | Later = 0
+    after: After | None = None
+    cursor_pads: tuple[Any, Any] | None = None

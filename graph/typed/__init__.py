@@ -1,0 +1,1 @@
+"""The typed schema of an app: its object types as GraphQL types, compiled into SQL instead of resolved."""

@@ -1,0 +1,340 @@
+"""From an operation over the typed schema to a plan: one SQL statement, and where its values come from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLField,
+    InlineFragmentNode,
+    ListValueNode,
+    NullValueNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    ValueNode,
+    VariableNode,
+    get_named_type,
+    value_from_ast_untyped,
+)
+
+from domain.kernel.errors import Invalid
+from domain.kernel.page import bounded_first
+from domain.records.declared import ObjectType
+from domain.records.later import Later, Origin, origin_of, plain, read_operand, traced
+from domain.records.query import ALWAYS
+from domain.records.select import Compiler
+from domain.records.selection import (
+    After,
+    Constant,
+    Cursor,
+    Edges,
+    Listing,
+    ListPart,
+    Many,
+    Nodes,
+    One,
+    PageInfo,
+    RecordPart,
+    Sort,
+    Source,
+    Total,
+    Value,
+)
+from domain.records.service import OFFSET_MAX
+from domain.records.types import NotOfType
+from graph.typed.names import Relation
+from graph.typed.schema import SORT_ORDERS, Reads, TypedSchema
+from graph.typed.where import TypedReader
+
+TYPENAME = "__typename"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One root field of a plan: its key, and the column of the statement that has it, or a text that never changes."""
+
+    key: str
+    column: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled query. `values` are the statement's parameters; those that are `Later` come with each run."""
+
+    sql: str
+    values: tuple[Any, ...]
+    roots: tuple[Root, ...]
+
+    def args(self, variables: Mapping[str, Any]) -> list[Any]:
+        """The parameters of this run. Raises Invalid."""
+        return [value.value(variables) if isinstance(value, Later) else value for value in self.values]
+
+
+@dataclass(slots=True)
+class Paged:
+    """A list that cursors are made for or read from: what binds its cursors to it, and the cursor given."""
+
+    number: int
+    scope: str
+    where: ValueNode | None
+    order_by: ValueNode | None
+    after: ValueNode | None
+
+    @property
+    def pads(self) -> tuple[str, str]:
+        """The names under which a run has the pads of the list's HMAC."""
+        return f"cursor pad {self.number} inner", f"cursor pad {self.number} outer"
+
+    @property
+    def key(self) -> str:
+        """The name under which a run has the values in the cursor given."""
+        return f"cursor key {self.number}"
+
+
+@dataclass(slots=True)
+class QueryCompiler:
+    """Compiles one operation for the structure its variables have now."""
+
+    schema: TypedSchema
+    document: DocumentNode
+    variables: Mapping[str, Any]  # coerced only in so far as they fit
+    paged: Mapping[int, Paged]  # by the position of the field in the document
+    _fragments: dict[str, FragmentDefinitionNode] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fragments = fragments_of(self.document)
+
+    def plan(self, operation: OperationDefinitionNode) -> Plan:
+        """The plan of a query. Raises Invalid."""
+        compiler = Compiler()
+        columns: list[str] = []
+        roots: list[Root] = []
+        for key, nodes in self._merged([operation.selection_set]).items():
+            if nodes[0].name.value == TYPENAME:
+                roots.append(Root(key, text='"Query"'))
+                continue
+            roots.append(Root(key, column=len(columns)))
+            columns.append(f"({self._root(compiler, nodes)})::text")
+        return Plan(f"SELECT {', '.join(columns)}", tuple(compiler.params.values), tuple(roots))
+
+    def _root(self, compiler: Compiler, nodes: Sequence[FieldNode]) -> str:
+        definition = self.schema.query_type.fields[nodes[0].name.value]  # type: ignore[union-attr]
+        reads: Reads = definition.extensions["reads"]
+        if reads.kind == "list":
+            return compiler.listing(self._listing(definition, nodes, reads.entity))
+        source = self._source(reads.entity)
+        id = self._later(self._argument(nodes[0], "id"), "id", source.entity.columns["id"].type.operand)
+        parts = self._record_parts(nodes, source.entity)
+        type = source.entity.columns["id"].type.column
+        return compiler.record(source, parts, lambda alias: f"{alias}.id = {compiler.params.add(id, type)}")
+
+    def _source(self, entity: str) -> Source:
+        return Source(self.schema.app, self.schema.app.types[entity])
+
+    # Records.
+
+    def _record_parts(self, nodes: Sequence[FieldNode], entity: ObjectType) -> list[RecordPart]:
+        type: Any = self.schema.types[self.schema.names.of(entity.name).type]
+        parts: list[RecordPart] = []
+        for key, same in self._merged(_selections(nodes)).items():
+            name = same[0].name.value
+            if name == TYPENAME:
+                parts.append(Constant(key, type.name))
+                continue
+            definition = type.fields[name]
+            reads: Reads = definition.extensions["reads"]
+            if reads.field is not None:
+                parts.append(Value(key, reads.field))
+            else:
+                assert reads.relation is not None
+                parts.append(self._related(key, definition, same, reads.relation))
+        return parts
+
+    def _related(
+        self, key: str, definition: GraphQLField, nodes: Sequence[FieldNode], relation: Relation
+    ) -> RecordPart:
+        if relation.back:
+            return Many(key, relation.link, self._listing(definition, nodes, relation.entity))
+        source = self._source(relation.entity)
+        return One(key, relation.link, source, self._record_parts(nodes, source.entity))
+
+    # Lists.
+
+    def _listing(self, definition: GraphQLField, nodes: Sequence[FieldNode], entity: str) -> Listing:
+        node, source = nodes[0], self._source(entity)
+        where = self._argument(node, "where")
+        paged = self.paged.get(node.loc.start if node.loc else -1)
+        order = self._order(self._argument(node, "orderBy"), source.entity)
+        return Listing(
+            source=source,
+            parts=self._list_parts(nodes, definition, source.entity),
+            where=ALWAYS if where is None else TypedReader(self.schema, source.entity).read(where),
+            order=order,
+            limit=self._later(self._argument(node, "first", definition), "first", _first),
+            offset=self._offset(self._argument(node, "offset", definition)),
+            after=self._after(paged),
+            cursor_pads=None if paged is None else _pads(paged),
+        )
+
+    def _after(self, paged: Paged | None) -> After | None:
+        given = self.variables.get(paged.key) if paged is not None else None
+        if paged is None or given is None:
+            return None
+        return After(Later(paged.key, (), "after", lambda key: key), tuple(value is None for value in given))
+
+    def _offset(self, value: Any) -> int | Later:
+        offset = self._later(value, "offset", _offset)
+        return offset if isinstance(offset, Later) or offset else 0
+
+    def _order(self, given: Any, entity: ObjectType) -> list[Sort]:
+        sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(_listed(plain(given)))]
+        if not sorts:
+            sorts = [Sort(entity.columns["created_at"], descending=True)]
+        if all(sort.through or sort.field.name != "id" for sort in sorts):
+            sorts.append(Sort(entity.columns["id"]))
+        return sorts
+
+    def _sort(self, given: Any, entity: ObjectType, path: str) -> Sort:
+        chosen = {key: value for key, value in (given or {}).items() if value is not None}
+        if len(chosen) != 1:
+            raise Invalid(path, f"{path} must name one field; a list orders by several")
+        ((name, value),) = chosen.items()
+        names = self.schema.names.of(entity.name)
+        if name in names.fields:
+            descending, nulls_first = SORT_ORDERS[value]
+            return Sort(entity.columns[names.fields[name]], descending, nulls_first)
+        relation = names.relations[name]
+        source = self._source(relation.entity)
+        inner = self._sort(value, source.entity, f"{path}.{name}")
+        return Sort(inner.field, inner.descending, inner.nulls_first, ((relation.link, source), *inner.through))
+
+    def _list_parts(self, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType) -> list[ListPart]:
+        type: Any = get_named_type(definition.type)
+        parts: list[ListPart] = []
+        for key, same in self._merged(_selections(nodes)).items():
+            match same[0].name.value:
+                case "nodes":
+                    parts.append(Nodes(key, self._record_parts(same, entity)))
+                case "edges":
+                    parts.append(Edges(key, self._edge_parts(same, entity)))
+                case "pageInfo":
+                    parts.append(PageInfo(key, self._page_info(same)))
+                case "totalCount":
+                    parts.append(Total(key))
+                case _:
+                    parts.append(Constant(key, type.name))
+        return parts
+
+    def _edge_parts(self, nodes: Sequence[FieldNode], entity: ObjectType) -> list[Cursor | Nodes | Constant]:
+        parts: list[Cursor | Nodes | Constant] = []
+        for key, same in self._merged(_selections(nodes)).items():
+            match same[0].name.value:
+                case "cursor":
+                    parts.append(Cursor(key))
+                case "node":
+                    parts.append(Nodes(key, self._record_parts(same, entity)))
+                case _:
+                    parts.append(Constant(key, f"{self.schema.names.of(entity.name).type}Edge"))
+        return parts
+
+    def _page_info(self, nodes: Sequence[FieldNode]) -> list[tuple[str, str]]:
+        merged = self._merged(_selections(nodes)).items()
+        return [(key, "=PageInfo" if same[0].name.value == TYPENAME else same[0].name.value) for key, same in merged]
+
+    # Reading the document.
+
+    def _merged(self, selections: Sequence[SelectionSetNode]) -> dict[str, list[FieldNode]]:
+        """The fields by the key they have in the answer, fragments spelled out, in the order they are first met."""
+        found: dict[str, list[FieldNode]] = {}
+        for node in self._fields(selections, set()):
+            found.setdefault(node.alias.value if node.alias else node.name.value, []).append(node)
+        return found
+
+    def _fields(self, selections: Sequence[SelectionSetNode], seen: set[str]) -> Iterator[FieldNode]:
+        for selection_set in selections:
+            for node in selection_set.selections:
+                if not self._included(node):
+                    continue
+                if isinstance(node, FieldNode):
+                    yield node
+                elif isinstance(node, InlineFragmentNode):
+                    yield from self._fields([node.selection_set], seen)
+                elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
+                    seen.add(node.name.value)
+                    yield from self._fields([self._fragments[node.name.value].selection_set], seen)
+
+    def _included(self, node: Any) -> bool:
+        for directive in node.directives or ():
+            if directive.name.value in ("skip", "include"):
+                value = value_from_ast_untyped(directive.arguments[0].value, dict(self.variables))
+                if bool(value) == (directive.name.value == "skip"):
+                    return False
+        return True
+
+    def _argument(self, node: FieldNode, name: str, definition: GraphQLField | None = None) -> Any:
+        """An argument's value, traced where a variable has it; the schema's default where it isn't given."""
+        for argument in node.arguments or ():
+            if argument.name.value == name:
+                value = argument.value
+                absent = isinstance(value, VariableNode) and value.name.value not in self.variables
+                if not absent:
+                    return self._value(value)
+        return definition.args[name].default_value if definition is not None else None
+
+    def _value(self, node: ValueNode) -> Any:
+        if isinstance(node, VariableNode):
+            name = node.name.value
+            return traced(self.variables.get(name), Origin(name))
+        if isinstance(node, ObjectValueNode):
+            return {
+                part.name.value: self._value(part.value)
+                for part in node.fields
+                if not (isinstance(part.value, VariableNode) and part.value.name.value not in self.variables)
+            }
+        if isinstance(node, ListValueNode):
+            return [self._value(part) for part in node.values]
+        return None if isinstance(node, NullValueNode) else value_from_ast_untyped(node)
+
+    @staticmethod
+    def _later(value: Any, path: str, read: Any) -> Any:
+        """The value now, or the mark of a value that comes with each run. Raises Invalid."""
+        origin = origin_of(value)
+        now = read_operand(read, plain(value), path)
+        return now if origin is None else Later(origin.variable, origin.steps, path, read)
+
+
+def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    """The fragments of a document by name."""
+    return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+
+
+def _selections(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
+    return [node.selection_set for node in nodes if node.selection_set is not None]
+
+
+def _listed(value: Any) -> list[Any]:
+    """GraphQL takes a lone value for a list of one."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _pads(paged: Paged) -> tuple[Later, Later]:
+    inner, outer = paged.pads
+    return Later(inner, (), "after", lambda pad: pad), Later(outer, (), "after", lambda pad: pad)
+
+
+def _first(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise NotOfType("must be a whole number")
+    return bounded_first(value)
+
+
+def _offset(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= OFFSET_MAX:
+        raise NotOfType(f"must be between 0 and {OFFSET_MAX}")
+    return value

@@ -1,0 +1,154 @@
+"""GraphQL names for what an app declares: `deal_contacts` is a list of `DealContact`, its `deal_id` leads to `deal`."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from domain.records.declared import AppSchema, Field, ObjectType
+
+_IRREGULAR = {
+    "people": "person",
+    "children": "child",
+    "men": "man",
+    "women": "woman",
+    "data": "datum",
+    "media": "medium",
+}
+_SAME = frozenset({"series", "species", "news", "status", "address", "process", "business", "access", "analysis"})
+_ENDINGS = (
+    (re.compile(r"(ss|x|z|ch|sh)es$"), r"\1"),
+    (re.compile(r"([^aeiou])ies$"), r"\1y"),
+    (re.compile(r"([^s])ses$"), r"\1se"),
+    (re.compile(r"([^su])s$"), r"\1"),
+)
+
+# Types the schema has beside those of entities, and what is put behind an entity's type for the types around it.
+TAKEN = frozenset(
+    "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
+    " Change User".split()
+)
+AROUND = ("Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Change", "Filter")
+
+
+def singular(word: str) -> str:
+    """`companies` -> `company`; a word that is no plural stays as it is."""
+    head, underscore, last = word.rpartition("_")
+    if last in _SAME:
+        return word
+    if last in _IRREGULAR:
+        return head + underscore + _IRREGULAR[last]
+    for ending, replacement in _ENDINGS:
+        if ending.search(last):
+            return head + underscore + ending.sub(replacement, last)
+    return word
+
+
+def camel(name: str) -> str:
+    """`first_name` -> `firstName`."""
+    first, *rest = [part for part in name.split("_") if part]
+    return first + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def pascal(name: str) -> str:
+    """`deal_contact` -> `DealContact`."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
+
+
+def distinct(names: Mapping[str, str]) -> dict[str, str]:
+    """The names, except where two would be one: those keep the name they were declared with."""
+    times = Counter(names.values())
+    return {raw: name if times[name] == 1 else raw for raw, name in names.items()}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A link as a field: to the one record it leads to, or (backwards) to those that lead here."""
+
+    name: str
+    link: Field
+    entity: str  # at the other end
+    back: bool
+
+
+@dataclass(frozen=True)
+class EntityNames:
+    """How one entity is spoken of."""
+
+    type: str  # Contact
+    many: str  # contacts
+    one: str  # contact
+    fields: Mapping[str, str]  # GraphQL name -> field
+    relations: Mapping[str, Relation]
+
+
+class AppNames:
+    """The names of one app's schema. Built for an entity when it is first asked for."""
+
+    def __init__(self, schema: AppSchema) -> None:
+        self._schema = schema
+        self._known: dict[str, EntityNames] = {}
+
+    @cached_property
+    def _types(self) -> dict[str, str]:
+        names = distinct({name: pascal(singular(name)) for name in self._schema.types})
+        taken = TAKEN | {type + suffix for type in names.values() for suffix in AROUND}
+        return {name: f"{type}Record" if type in taken else type for name, type in names.items()}
+
+    @cached_property
+    def _many(self) -> dict[str, str]:
+        return distinct({name: camel(name) for name in self._schema.types})
+
+    @cached_property
+    def _backwards(self) -> dict[str, list[tuple[ObjectType, Field]]]:
+        """The links that lead to each entity."""
+        found: dict[str, list[tuple[ObjectType, Field]]] = {}
+        for entity in self._schema.types.values():
+            for field in entity.fields:
+                if field.link is not None:
+                    found.setdefault(field.link.target, []).append((entity, field))
+        return found
+
+    @cached_property
+    def entity_of_type(self) -> dict[str, str]:
+        """Type name -> entity."""
+        return {type: entity for entity, type in self._types.items()}
+
+    def of(self, entity: str) -> EntityNames:
+        """The names of one entity."""
+        if entity not in self._known:
+            self._known[entity] = self._make(self._schema.types[entity])
+        return self._known[entity]
+
+    def _make(self, entity: ObjectType) -> EntityNames:
+        type = self._types[entity.name]
+        many = self._many[entity.name]
+        one = camel(singular(entity.name))
+        fields = {name: raw for raw, name in distinct({raw: camel(raw) for raw in entity.columns}).items()}
+        relations: dict[str, Relation] = {}
+        for field in entity.fields:
+            if field.link is not None and field.link.target in self._schema.types:
+                name = self._free(_toward(field.name), fields, relations)
+                relations[name] = Relation(name, field, field.link.target, back=False)
+        for other, field in self._backwards.get(entity.name, ()):
+            name = self._free(self._back_name(entity, other, field), fields, relations)
+            relations[name] = Relation(name, field, other.name, back=True)
+        return EntityNames(type, many, one if one != many else f"{one}ById", fields, relations)
+
+    def _back_name(self, entity: ObjectType, other: ObjectType, field: Field) -> str:
+        """`contacts`, or `contactsByManager` where several links of the other entity lead here."""
+        links = [link for link in self._backwards[entity.name] if link[0] is other]
+        many = self._many[other.name]
+        return many if len(links) == 1 else f"{many}By{pascal(_toward(field.name))}"
+
+    @staticmethod
+    def _free(name: str, fields: Mapping[str, str], relations: Mapping[str, Relation]) -> str:
+        while name in fields or name in relations:
+            name += "Record" if not name.endswith("Record") else "_"
+        return name
+
+
+def _toward(link: str) -> str:
+    """`company_id` -> `company`."""
+    return camel(link.removesuffix("_id") or link)

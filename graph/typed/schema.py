@@ -1,0 +1,435 @@
+"""The typed schema of one app, as one set of permissions may see it. Its types are made when a document names them.
+
+A thousand object types have some ten thousand GraphQL types around them; an operation names a handful. So the type
+map makes a type when it is first looked up, and nothing walks all of them but introspection.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLEnumType,
+    GraphQLEnumValue,
+    GraphQLField,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInt,
+    GraphQLList,
+    GraphQLNamedType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    GraphQLSchema,
+    GraphQLString,
+    introspection_types,
+    specified_directives,
+)
+
+from domain.access.permissions import Grants, Verb, record_key
+from domain.kernel.page import FIRST_DEFAULT
+from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.query import Op
+from domain.records.types import FieldType
+from graph.scalars import SCALARS
+from graph.typed.names import AppNames, EntityNames, Relation
+
+T = TypeVar("T")
+
+SORT_ORDERS: Mapping[str, tuple[bool, bool | None]] = {  # descending, nulls first (None: as PostgreSQL has it)
+    "ASC": (False, None),
+    "DESC": (True, None),
+    "ASC_NULLS_FIRST": (False, True),
+    "DESC_NULLS_LAST": (True, False),
+}
+OUTPUT: Mapping[str, str] = {"double precision": "Float", "boolean": "Boolean", "date": "Date", "jsonb": "JSON"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a field of the schema means; it is in the field's `extensions` under `reads`."""
+
+    kind: str  # list, one, value, relation, nodes, edges, node, cursor, pageInfo, total, info
+    entity: str = ""
+    field: Field | None = None
+    relation: Relation | None = None
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What of an app's records may be done: the part of a caller's grants that a schema depends on."""
+
+    verbs: frozenset[tuple[str, Verb]]
+
+    def may(self, entity: str, verb: Verb) -> bool:
+        """Whether records of the entity may be treated so."""
+        return (entity, verb) in self.verbs
+
+
+def rights_of(schema: AppSchema, grants: Grants) -> Rights:
+    """The rights that grants come to in one app."""
+    return Rights(
+        frozenset(
+            (entity, verb)
+            for entity in schema.types
+            for verb in Verb
+            if grants.allows(record_key(schema.app_id, entity, verb))
+        )
+    )
+
+
+class _LazyMap(Mapping[str, T]):
+    """A mapping whose values are made when they are looked up. `make` returns None for a name there is not."""
+
+    def __init__(self, names: Callable[[], Iterator[str]], make: Callable[[str], T | None]) -> None:
+        self._names = names
+        self._make = make
+        self._made: dict[str, T | None] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._made:
+            made = self._make(name)
+            if made is None:
+                raise KeyError(name)  # not remembered: names come from documents, and there is no end of them
+            self._made[name] = made
+        found = self._made[name]
+        assert found is not None
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return self._names()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._names())
+
+
+class _LazyObject(GraphQLObjectType):
+    """An object type whose fields are made one by one."""
+
+    def __init__(self, name: str, fields: Mapping[str, GraphQLField], description: str) -> None:
+        super().__init__(name, {}, description=description)
+        self._lazy = fields
+
+    @property
+    def fields(self) -> Mapping[str, GraphQLField]:
+        return self._lazy
+
+
+class TypedSchema(GraphQLSchema):
+    """The schema of one app for one set of rights."""
+
+    def __init__(self, app: AppSchema, rights: Rights) -> None:
+        # GraphQLSchema's own constructor walks all types; this one lets them be.
+        self.app = app
+        self.rights = rights
+        self.names = AppNames(app)
+        types: Any = _LazyMap(self._type_names, self._type)
+        self.types = types
+        self.type_map = types  # a mapping, though not a dict
+        self.directives = tuple(specified_directives)
+        self.description = f"The records of {app.app_name}."
+        self.extensions = {}
+        self.ast_node = None
+        self.extension_ast_nodes = ()
+        self._implementations_map = {}
+        self._sub_type_map = {}
+        self._validation_errors = []
+        self.query_type = _LazyObject("Query", _LazyMap(self._query_names, self._query_field), "What can be read.")
+        self.mutation_type = None
+        self.subscription_type = None
+
+    # Which entities there are.
+
+    @cached_property
+    def readable(self) -> list[str]:
+        """The entities whose records may be read."""
+        return [name for name in self.app.types if self.rights.may(name, Verb.READ)]
+
+    @cached_property
+    def _by_many(self) -> dict[str, str]:
+        return {self.names.of(name).many: name for name in self.readable}
+
+    @cached_property
+    def _by_one(self) -> dict[str, str]:
+        return {self.names.of(name).one: name for name in self.readable}
+
+    # Types by name.
+
+    def get_type(self, name: str) -> GraphQLNamedType | None:
+        """The type of that name."""
+        return self.types.get(name)
+
+    def _type_names(self) -> Iterator[str]:
+        yield from ("Query", "PageInfo", "SortOrder", "Int", "Float", "String", "Boolean", "ID")
+        yield from ("JSON", "Date", "DateTime")
+        yield from introspection_types
+        yield from FILTER_TYPES
+        for entity in self.readable:
+            type = self.names.of(entity).type
+            yield type
+            yield from (type + suffix for suffix in ("Connection", "Edge", "Where", "ListWhere", "OrderBy"))
+
+    def _type(self, name: str) -> GraphQLNamedType | None:
+        if name == "Query":
+            return self.query_type
+        if name in COMMON:
+            return COMMON[name]
+        if name in FILTER_TYPES:
+            return FILTER_TYPES[name](self)
+        if name in introspection_types:
+            return introspection_types[name]
+        return self._entity_type(name)
+
+    def _entity_type(self, name: str) -> GraphQLNamedType | None:
+        for suffix, make in AROUND_ENTITY.items():
+            entity = self.names.entity_of_type.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+            if entity is not None and self.rights.may(entity, Verb.READ):
+                return make(self, name, self.app.types[entity], self.names.of(entity))
+        return None
+
+    def scalar(self, type: FieldType) -> Any:
+        """The GraphQL type of a field type's values."""
+        if type.column.endswith("[]"):
+            return GraphQLList(GraphQLNonNull(self.types[OUTPUT.get(type.column[:-2], "String")]))
+        if type.column == "timestamp with time zone":
+            return self.types["DateTime"]
+        return GraphQLID if type.column == "uuid" else self.types[OUTPUT.get(type.column, "String")]
+
+    # Root fields.
+
+    def _query_names(self) -> Iterator[str]:
+        yield from self._by_many
+        yield from self._by_one
+
+    def _query_field(self, name: str) -> GraphQLField | None:
+        entity = self._by_many.get(name)
+        if entity is not None:
+            return self._list_field(entity, Reads("list", entity), self.app.types[entity].description)
+        entity = self._by_one.get(name)
+        if entity is None:
+            return None
+        id = GraphQLArgument(GraphQLNonNull(GraphQLID), description="The record's id.")
+        type = self.types[self.names.of(entity).type]
+        return GraphQLField(
+            type, {"id": id}, description="One record, or null.", extensions={"reads": Reads("one", entity)}
+        )
+
+    def _list_field(self, entity: str, reads: Reads, description: str) -> GraphQLField:
+        type = self.names.of(entity).type
+        arguments = {
+            "where": GraphQLArgument(self.types[f"{type}Where"], description="Which records."),
+            "orderBy": GraphQLArgument(
+                GraphQLList(GraphQLNonNull(self.types[f"{type}OrderBy"])),
+                description="In what order; newest first without it.",
+            ),
+            "first": GraphQLArgument(GraphQLNonNull(GraphQLInt), FIRST_DEFAULT, description="How many to return."),
+            "after": GraphQLArgument(GraphQLString, description="The cursor to start behind."),
+            "offset": GraphQLArgument(GraphQLNonNull(GraphQLInt), 0, description="How many to leave out first."),
+        }
+        made: Any = GraphQLNonNull(self.types[f"{type}Connection"])
+        return GraphQLField(made, arguments, description=description or None, extensions={"reads": reads})
+
+
+# The types around an entity.
+
+
+def _object(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLField]:
+        made = {shown: _value_field(schema, entity.columns[raw]) for shown, raw in names.fields.items()}
+        for relation in names.relations.values():
+            if schema.rights.may(relation.entity, Verb.READ):
+                made[relation.name] = _relation_field(schema, relation)
+        return made
+
+    return GraphQLObjectType(name, fields, description=entity.description or None)
+
+
+def _value_field(schema: TypedSchema, field: Field) -> GraphQLField:
+    type = GraphQLID if field.link is not None else schema.scalar(field.type)
+    return GraphQLField(
+        GraphQLNonNull(type) if field.required else type,
+        description=field.description or None,
+        extensions={"reads": Reads("value", field=field)},
+    )
+
+
+def _relation_field(schema: TypedSchema, relation: Relation) -> GraphQLField:
+    reads = Reads("relation", relation.entity, relation=relation)
+    if relation.back:
+        return schema._list_field(relation.entity, reads, "")
+    return GraphQLField(schema.types[schema.names.of(relation.entity).type], extensions={"reads": reads})
+
+
+def _connection(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLField]:
+        node: Any = GraphQLNonNull(GraphQLList(GraphQLNonNull(schema.types[names.type])))
+        edge: Any = GraphQLNonNull(GraphQLList(GraphQLNonNull(schema.types[f"{names.type}Edge"])))
+        page_info: Any = GraphQLNonNull(COMMON["PageInfo"])
+        return {
+            "nodes": GraphQLField(node, extensions={"reads": Reads("nodes", entity.name)}),
+            "edges": GraphQLField(edge, extensions={"reads": Reads("edges", entity.name)}),
+            "pageInfo": GraphQLField(page_info, extensions={"reads": Reads("pageInfo")}),
+            "totalCount": GraphQLField(GraphQLNonNull(GraphQLInt), extensions={"reads": Reads("total")}),
+        }
+
+    return GraphQLObjectType(name, fields, description=f"A page of {names.many}.")
+
+
+def _edge(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    return GraphQLObjectType(
+        name,
+        lambda: {
+            "cursor": GraphQLField(GraphQLNonNull(GraphQLString), extensions={"reads": Reads("cursor")}),
+            "node": GraphQLField(
+                GraphQLNonNull(schema.types[names.type]), extensions={"reads": Reads("node", entity.name)}
+            ),
+        },
+        description=f"One of a page of {names.many}, with its cursor.",
+    )
+
+
+def _where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLInputField]:
+        itself: Any = schema.types[name]
+        several: Any = GraphQLList(GraphQLNonNull(itself))
+        made = {
+            "AND": GraphQLInputField(several, description="All of these hold."),
+            "OR": GraphQLInputField(several, description="One of these holds, at least."),
+            "NOT": GraphQLInputField(itself, description="This does not hold."),
+        }
+        for shown, raw in names.fields.items():
+            made[shown] = GraphQLInputField(schema.types[filter_name(entity.columns[raw].type)])
+        for relation in names.relations.values():
+            if schema.rights.may(relation.entity, Verb.READ):
+                other = schema.names.of(relation.entity).type
+                made[relation.name] = GraphQLInputField(
+                    schema.types[f"{other}ListWhere" if relation.back else f"{other}Where"]
+                )
+        return made
+
+    return GraphQLInputObjectType(name, fields, description=f"Which {names.many}: all that is said must hold.")
+
+
+def _list_where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLInputField]:
+        where: Any = schema.types[f"{names.type}Where"]
+        return {
+            "some": GraphQLInputField(where, description="There is one that meets this."),
+            "none": GraphQLInputField(where, description="There is none that meets this."),
+            "every": GraphQLInputField(where, description="There is none that does not meet this."),
+        }
+
+    return GraphQLInputObjectType(name, fields, description=f"What the {names.many} of a record must be like.")
+
+
+def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLInputField]:
+        made = {
+            shown: GraphQLInputField(COMMON["SortOrder"])
+            for shown, raw in names.fields.items()
+            if sortable(entity.columns[raw].type)
+        }
+        for relation in names.relations.values():
+            if not relation.back and schema.rights.may(relation.entity, Verb.READ):
+                other = schema.names.of(relation.entity).type
+                made[relation.name] = GraphQLInputField(schema.types[f"{other}OrderBy"])
+        return made
+
+    return GraphQLInputObjectType(name, fields, description="One field to order by, and which way.")
+
+
+def sortable(type: FieldType) -> bool:
+    """Whether records can be ordered by such a field."""
+    return "gt" in type.operators or type.column == "boolean"
+
+
+AROUND_ENTITY: Mapping[str, Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]] = {
+    "Connection": _connection,
+    "Edge": _edge,
+    "ListWhere": _list_where,
+    "Where": _where,
+    "OrderBy": _order_by,
+    "": _object,
+}
+
+# Types that are the same in every schema.
+
+COMMON: dict[str, Any] = {
+    "PageInfo": GraphQLObjectType(
+        "PageInfo",
+        {
+            name: GraphQLField(
+                GraphQLNonNull(GraphQLBoolean) if name.startswith("has") else GraphQLString,
+                extensions={"reads": Reads("info")},
+            )
+            for name in ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")
+        },
+        description="Where a page stands in its list.",
+    ),
+    "SortOrder": GraphQLEnumType(
+        "SortOrder",
+        {name: GraphQLEnumValue(name) for name in SORT_ORDERS},
+        description="Which way. Nulls count as larger than any value unless it says otherwise.",
+    ),
+    "Int": GraphQLInt,
+    "Float": GraphQLFloat,
+    "String": GraphQLString,
+    "Boolean": GraphQLBoolean,
+    "ID": GraphQLID,
+}
+COMMON |= {
+    definition.name: GraphQLScalarType(
+        definition.name,
+        parse_value=definition.parse_value,
+        description=definition.description,
+    )
+    for definition in SCALARS.values()
+    if definition.name in ("JSON", "Date", "DateTime")
+}
+
+# The filters of field types: one input type for each distinct kind of value.
+
+FILTERS: Mapping[str, str] = {
+    "text": "String",
+    "double precision": "Float",
+    "boolean": "Boolean",
+    "date": "Date",
+    "timestamp with time zone": "DateTime",
+    "jsonb": "JSON",
+    "uuid": "ID",
+    "text[]": "StringList",
+    "double precision[]": "FloatList",
+}
+
+
+def filter_name(type: FieldType) -> str:
+    """The name of the input type that filters such a field."""
+    return f"{FILTERS.get(type.column, 'String')}Filter"
+
+
+def _filter(name: str, type: FieldType) -> Callable[[TypedSchema], GraphQLNamedType]:
+    def fields(schema: TypedSchema) -> dict[str, GraphQLInputField]:
+        value = schema.scalar(type)
+        made: dict[str, GraphQLInputField] = {}
+        for op in Op:
+            if op.value in type.operators:
+                several: Any = GraphQLList(GraphQLNonNull(value))
+                operand = {Op.IS_NULL: GraphQLBoolean, Op.IN: several, Op.NOT_IN: several}.get(op, value)
+                made[op.value] = GraphQLInputField(operand)
+        return made
+
+    return lambda schema: GraphQLInputObjectType(name, lambda: fields(schema))
+
+
+def _filter_types() -> dict[str, Callable[[TypedSchema], GraphQLNamedType]]:
+    from domain.records.types import FIELD_TYPES
+
+    return {filter_name(type): _filter(filter_name(type), type) for type in FIELD_TYPES.values()}
+
+
+FILTER_TYPES = _filter_types()
