@@ -34,7 +34,7 @@ from rest_compat.engine.exchange import Exchange
 from rest_compat.engine.messages import filled
 from rest_compat.engine.operations import Route, routes_of
 from rest_compat.engine.routing import Endpoint, NotText, Table
-from rest_compat.engine.schema import ApiSchema
+from rest_compat.engine.schema import api_schema
 from rest_compat.engine.sending import Following
 from rest_compat.engine.shaping import Shaped, joined
 from rest_compat.engine.streams import sse_frame
@@ -70,7 +70,7 @@ class RestAdapter:
 
     def __init__(self, systems: Sequence[System], schema: str, backend: Backend, base_url: str) -> None:
         self.systems = tuple(systems)
-        self.schema = ApiSchema(schema)
+        self.schema = api_schema(schema)
         self.routes: list[Route] = []
         self._backend = backend
         self._base_url = base_url

@@ -71,6 +71,7 @@ class Call:
         self.request = Request(scope, self._counted)
         self.path_values = path_values
         self._multipart: FormData | None = None
+        self._chunks: AsyncGenerator[bytes, None] | None = None
 
     # The head.
 
@@ -111,19 +112,23 @@ class Call:
     @property
     def leaves_much(self) -> bool:
         """Whether so much of the body is still to come that it is better not to hear it out."""
-        declared = self.request.headers.get("content-length", "")
-        if declared.isdecimal():
-            return len(declared) > 18 or int(declared) - self._received > HEARD_OUT_BYTES_MAX
+        if self._declared is not None:
+            return self._declared - self._received > HEARD_OUT_BYTES_MAX
         return "transfer-encoding" in self.request.headers and not self._whole
 
     def _too_large(self) -> Refusal:
         return Refusal("PAYLOAD_TOO_LARGE", f"the body is larger than {self._most} bytes")
 
+    @cached_property
+    def _declared(self) -> int | None:
+        """How many bytes the head says the body has; of a number too long to be one, what is beyond any bound."""
+        text = self.request.headers.get("content-length", "")
+        return int(text[:19]) if text.isdecimal() else None
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Around the reading of the body. Raises Refusal for one we don't take."""
-        declared = self.request.headers.get("content-length", "0")
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._most > 0):
+        if (self._declared or 0) > self._most > 0:
             raise self._too_large()
         coding = self.request.headers.get("content-encoding", "identity").strip().lower()
         if coding != "identity":
@@ -182,22 +187,17 @@ class Call:
         return Form(texts, files)
 
     async def raw(self) -> Upload | None:
-        """The body as it comes, not read yet; None for an empty one."""
-        headers = self.request.headers
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) == 0:
+        """The body as it comes, hardly read yet; None for an empty one."""
+        if self._declared == 0:
             return None
-        chunks = self._chunks()
-        if not declared and "transfer-encoding" not in headers:  # only reading tells whether there is one
-            first = await anext(chunks, b"")
-            if not first:
-                return None
-            chunks = _after(first, chunks)
+        self._chunks = chunks = self._stream()
         with self._reading():
-            size = int(declared) if declared.isdecimal() else None
-            return Upload("", self.media_type or None, size, chunks)
+            if self._declared is None:  # only reading tells whether there is one
+                first = await anext(chunks, b"")
+                return Upload("", self.media_type or None, None, _after(first, chunks)) if first else None
+            return Upload("", self.media_type or None, self._declared, chunks)
 
-    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+    async def _stream(self) -> AsyncGenerator[bytes, None]:
         with self._reading():
             async for chunk in self.request.stream():
                 if chunk:
@@ -207,6 +207,8 @@ class Call:
         """Let go of what the body was kept in."""
         if self._multipart is not None:
             await self._multipart.close()
+        if self._chunks is not None:
+            await self._chunks.aclose()
 
 
 async def _from_disk(file: IO[bytes]) -> AsyncGenerator[bytes, None]:

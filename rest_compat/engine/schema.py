@@ -43,6 +43,12 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
+@lru_cache(maxsize=4)
+def api_schema(text: str) -> "ApiSchema":
+    """The schema of that text; adapters of one text share it."""
+    return ApiSchema(text)
+
+
 @dataclass(frozen=True)
 class ApiSchema:
     """The schema that operations run on, and with it the one that documents are validated against."""

@@ -1,7 +1,8 @@
 """A small world with a schema of its own, and all that the engine needs to serve it: a backend and two dialects."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,8 +142,59 @@ class Sources:
     open: int = 0
     begun: int = 0
 
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        self.open += 1
+        self.begun += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
 
-def _schema(sources: Sources) -> GraphQLSchema:
+
+async def _ticks(
+    _source: Any,
+    info: Any,
+    after: str | None = None,
+    count: int = 3,
+    refuseAt: int | None = None,
+    failAt: int | None = None,
+    text: str | None = None,
+) -> AsyncIterator[Any]:
+    if text == "never":
+        raise Refusal("GONE", "the log was pruned", "after")
+
+    async def events() -> AsyncIterator[Any]:
+        with info.context.sources.opened():
+            for number in range(int(after or 0) + 1, count + 1):
+                if number == failAt:
+                    raise RuntimeError("a fault of ours")
+                yield {"number": number, "refuse": number == refuseAt, "text": text}
+
+    return events()
+
+
+async def _silence(_source: Any, info: Any) -> AsyncIterator[Any]:
+    with info.context.sources.opened():
+        await asyncio.sleep(3600)
+        yield {"number": 1, "refuse": False, "text": None}
+
+
+async def _flood(_source: Any, info: Any) -> AsyncIterator[Any]:
+    with info.context.sources.opened():
+        while True:
+            yield {"number": 1, "refuse": False, "text": "x" * 2**16}
+            await asyncio.sleep(0)
+
+
+def _tick(event: Mapping[str, Any], *_: Any, **__: Any) -> Any:
+    if event["refuse"]:
+        raise Refusal("NOT_FOUND", "it is gone")
+    number = event["number"]
+    return {"cursor": str(number), "kind": "tick", "number": number, "text": event["text"], "run": "run-1"}
+
+
+def _schema() -> GraphQLSchema:
     schema = build_schema(SDL)
     for name, coerce in {"UUID": _uuid, "DateTime": _moment, "JSONObject": _object, "BigInt": _big}.items():
         schema.type_map[name].coerce_input_value = coerce  # type: ignore[union-attr]
@@ -172,61 +224,13 @@ def _schema(sources: Sources) -> GraphQLSchema:
         schema.type_map[type_name].fields[field_name].resolve = resolve  # type: ignore[union-attr]
     subscription = schema.subscription_type
     assert subscription is not None
-
-    async def ticks(
-        _source: Any,
-        _info: Any,
-        after: str | None = None,
-        count: int = 3,
-        refuseAt: int | None = None,
-        failAt: int | None = None,
-        text: str | None = None,
-    ) -> AsyncIterator[Any]:
-        if text == "never":
-            raise Refusal("GONE", "the log was pruned", "after")
-
-        async def events() -> AsyncIterator[Any]:
-            sources.open += 1
-            sources.begun += 1
-            try:
-                for number in range(int(after or 0) + 1, count + 1):
-                    if number == failAt:
-                        raise RuntimeError("a fault of ours")
-                    yield {"number": number, "refuse": number == refuseAt, "text": text}
-            finally:
-                sources.open -= 1
-
-        return events()
-
-    async def silence(*_: Any) -> AsyncIterator[Any]:
-        sources.open += 1
-        sources.begun += 1
-        try:
-            await asyncio.sleep(3600)
-            yield {"number": 1, "refuse": False, "text": None}
-        finally:
-            sources.open -= 1
-
-    async def flood(*_: Any) -> AsyncIterator[Any]:
-        sources.open += 1
-        sources.begun += 1
-        try:
-            while True:
-                yield {"number": 1, "refuse": False, "text": "x" * 2**16}
-                await asyncio.sleep(0)
-        finally:
-            sources.open -= 1
-
-    def tick(event: Mapping[str, Any], *_: Any, **__: Any) -> Any:
-        if event["refuse"]:
-            raise Refusal("NOT_FOUND", "it is gone")
-        number = event["number"]
-        return {"cursor": str(number), "kind": "tick", "number": number, "text": event["text"], "run": "run-1"}
-
-    for name, source in {"ticks": ticks, "silence": silence, "flood": flood, "secretTicks": ticks}.items():
+    for name, source in {"ticks": _ticks, "silence": _silence, "flood": _flood, "secretTicks": _ticks}.items():
         subscription.fields[name].subscribe = source
-        subscription.fields[name].resolve = tick
+        subscription.fields[name].resolve = _tick
     return schema
+
+
+SCHEMA = _schema()
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,7 @@ class Caller:
     """See `rest_compat.engine.backend.Caller`."""
 
     user_id: str | None
+    sources: Sources
 
 
 @dataclass
@@ -272,7 +277,6 @@ class World:
 
     def __init__(self) -> None:
         self.sources = Sources()
-        self.schema = _schema(self.sources)
         self.labels: list[str] = []
         self.keys: list[str | None] = []
         self.calls: list[CallInfo] = []
@@ -291,7 +295,8 @@ class World:
 
     async def caller(self, token: str | None, info: CallInfo) -> Caller:
         self.calls.append(info)
-        return Caller(token.removeprefix("token-") if token and token.startswith("token-") else None)
+        user_id = token.removeprefix("token-") if token and token.startswith("token-") else None
+        return Caller(user_id, self.sources)
 
     async def admit(self, handle: DocumentNode, caller: Caller) -> Refusal | None:
         if caller.user_id is not None or "secret" not in self._name(handle):
@@ -307,7 +312,7 @@ class World:
         self, handle: DocumentNode, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None
     ) -> Result:
         self.keys.append(idempotency_key)
-        begun = execute(self.schema, handle, variable_values=dict(variables), context_value=caller)
+        begun = execute(SCHEMA, handle, variable_values=dict(variables), context_value=caller)
         result = begun if isinstance(begun, ExecutionResult) else await begun
         replayed = idempotency_key == "again"
         return Result(result.data, self._refusals(handle, variables, result.errors), replayed, self.headers)
@@ -315,7 +320,7 @@ class World:
     async def stream(
         self, handle: DocumentNode, variables: Mapping[str, Any], caller: Caller
     ) -> Result | AsyncGenerator[Result, None]:
-        opened: Any = subscribe(self.schema, handle, variable_values=dict(variables), context_value=caller)
+        opened: Any = subscribe(SCHEMA, handle, variable_values=dict(variables), context_value=caller)
         opened = await opened if hasattr(opened, "__await__") else opened
         if isinstance(opened, ExecutionResult):
             return Result(None, self._refusals(handle, variables, opened.errors))
@@ -347,7 +352,7 @@ class World:
         found: list[Refusal] = []
         for definition in _operation(handle).variable_definitions or ():
             name = definition.variable.name.value
-            type: Any = type_from_ast(self.schema, definition.type)
+            type: Any = type_from_ast(SCHEMA, definition.type)
 
             def add(error: GraphQLError, path: list[str | int], name: str = name) -> None:
                 spoken = ".".join(map(str, [name, *path]))
