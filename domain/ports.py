@@ -12,7 +12,7 @@ from domain.runtime.ports import Machine
 from domain.secrets.ports import Cipher
 from domain.sign_in.ports import OpenId, SignInUrls
 from domain.storage.ports import BlobStore
-from domain.workers.ports import AppWorkers
+from domain.workers.ports import AppWorkers, Frontends
 
 if TYPE_CHECKING:
     from domain.apps.catalog import Catalog
@@ -34,6 +34,7 @@ class Ports:
     open_id: OpenId
     sign_in_urls: SignInUrls
     workers: AppWorkers
+    frontends: Frontends
     blobs: BlobStore
     password_login: bool = True
     failures_per_address: int = 500  # of signing in, in a quarter of an hour; 0 for as many as they like

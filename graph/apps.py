@@ -11,6 +11,7 @@ from domain.apps.model import App as AppRow
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
 from domain.records.plan import Step
+from domain.workers.service import with_frontends
 from graph.rules import Access, about, mutation, query
 from graph.scalars import Json, JsonObject
 
@@ -36,8 +37,8 @@ class App:
         return "installed"
 
     @strawberry.field(description="Whether it has pages of its own to serve.")
-    def has_frontend(self) -> bool:
-        return False  # nothing can be deployed yet
+    async def has_frontend(self: AppRow, info: Info) -> bool:
+        return self.id in await with_frontends(info.context)
 
     @strawberry.field(description="The declared object types, as in its manifest.")
     def data_contract(self: AppRow) -> Json:

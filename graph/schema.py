@@ -16,6 +16,7 @@ from graph.scalars import SCALARS
 from graph.secrets import SecretsMutation, SecretsQuery
 from graph.sign_in import SignInMutation, SignInQuery
 from graph.storage import StorageMutation, StorageQuery
+from graph.workers import WorkersMutation, WorkersQuery, WorkersSubscription
 
 Query = merge_types(
     "Query",
@@ -29,6 +30,7 @@ Query = merge_types(
         SecretsQuery,
         SignInQuery,
         StorageQuery,
+        WorkersQuery,
     ),
 )
 Mutation = merge_types(
@@ -41,9 +43,10 @@ Mutation = merge_types(
         SecretsMutation,
         SignInMutation,
         StorageMutation,
+        WorkersMutation,
     ),
 )
-Subscription = merge_types("Subscription", (RecordsSubscription,))
+Subscription = merge_types("Subscription", (RecordsSubscription, WorkersSubscription))
 
 
 def build_schema() -> strawberry.Schema:

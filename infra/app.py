@@ -24,6 +24,7 @@ from infra.platform import Platform
 from infra.rest_backend import RunnerBackend
 from infra.settings import Settings
 from infra.systems import SYSTEMS
+from infra.workers import frontends
 from rest_compat.engine.adapter import RestAdapter
 from rest_compat.engine.describe import describe
 from rest_compat.engine.streams import send_stream
@@ -138,6 +139,8 @@ class Application:
         elif path.startswith("/static/"):
             response = self._files
             scope = {**scope, "path": path.removeprefix("/static"), "root_path": ""}
+        elif path.startswith(frontends.PREFIX):
+            response = await self.platform.frontends(Request(scope, receive))
         else:
             response = _not_found(path)
         await response(scope, receive, _with_request_id(scope, send))

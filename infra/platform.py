@@ -1,20 +1,27 @@
 """The pieces put together: database, adapters, schema, runner. Everything that runs operations starts here."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 from uuid import UUID
 
 from domain.access.events import AccessChanged
+from domain.access.permissions import Grants
 from domain.apps.catalog import Catalog
 from domain.apps.events import AppChanged
+from domain.identity.model import SYSTEM_USER
 from domain.identity.principals import Principals
+from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.events import Event
 from domain.kernel.ids import parse_uuid
+from domain.kernel.unit import Statement
 from domain.ports import Ports
+from domain.workers.events import AppDeployed
+from domain.workers.ports import WorkerCaller
 from graph import schema as graph_schema
 from graph.documents import Documents
-from graph.run import Runner
+from graph.run import Caller, Runner
 from infra.identity.passwords import Argon2Passwords
 from infra.identity.tokens import JwtTokens
 from infra.keys import MASTER, LiveRing
@@ -31,7 +38,11 @@ from infra.settings import Settings
 from infra.sign_in.open_id import OpenIdClient
 from infra.sign_in.urls import BrowserUrls
 from infra.storage.chosen import blob_store
-from infra.workers.absent import NoWorkers
+from infra.workers.frontends import Frontends
+from infra.workers.remote import Workers
+
+T = TypeVar("T")
+Hear = Callable[[UUID, str, dict[str, Any]], None]
 
 
 class Platform:
@@ -49,6 +60,9 @@ class Platform:
         self.outbound = HttpOutbound(settings.outbound_networks)
         self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
         self.blobs = blob_store(settings)
+        self.workers = Workers(database.fetch, settings.keys)
+        self.frontends = Frontends(settings.data_dir / "frontends", self.blobs, database.fetch)
+        self.hearers: list[Hear] = []
         self.ports = Ports(
             passwords=self.passwords,
             tokens=tokens,
@@ -61,7 +75,8 @@ class Platform:
             limits=self.limits,
             open_id=OpenIdClient(self.outbound),
             sign_in_urls=BrowserUrls(settings.public_url),
-            workers=NoWorkers(),
+            workers=self.workers,
+            frontends=self.frontends,
             blobs=self.blobs,
             password_login=settings.password_login,
             failures_per_address=settings.sign_in_failures_per_address,
@@ -92,6 +107,27 @@ class Platform:
             self.principals.forget(tenant_id, parse_uuid(payload["user_id"]))
         elif kind == AppChanged.kind:
             self.ports.catalog.forget(tenant_id, payload["app_id"])
+        elif kind == AppDeployed.kind:
+            self.frontends.forget(payload["app_id"])
+        for hear in self.hearers:
+            hear(tenant_id, kind, payload)
+
+    # For parts of the platform that are asked by no document.
+
+    async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """Run one statement by itself."""
+        return await self.database.fetch(statement)
+
+    async def actor(self, tenant_id: UUID, caller: WorkerCaller) -> Actor:
+        """Whom deployed code serves, with the rights of this moment. Raises Unauthenticated."""
+        if caller.user_id is None or caller.user_id == SYSTEM_USER:
+            return Actor(tenant_id, caller.user_id, caller.email, Grants(caller.permissions or ()))
+        actor = await self.principals.account(tenant_id, caller.user_id)
+        return actor if caller.permissions is None else replace(actor, grants=Grants(caller.permissions))
+
+    async def perform(self, actor: Actor, request: Request, work: Callable[[Ctx], Awaitable[T]]) -> T:
+        """What `work` comes to in a unit of its own, committed. Raises DomainError."""
+        return await self.runner.perform(request.door, Caller(actor, request), work)
 
     @classmethod
     @asynccontextmanager
@@ -104,6 +140,7 @@ class Platform:
         try:
             yield platform
         finally:
+            await platform.workers.close()
             await platform.feed.stop()
             await platform.limits.close()
             await platform.outbound.close()

@@ -1,4 +1,4 @@
-"""The worker process: arq on Valkey wakes it, PostgreSQL holds what it works on.
+"""The worker process: arq on Valkey wakes it, PostgreSQL holds what it works on. It runs deployed apps, too.
 
 Neither engine's absence ends it: it waits, a little longer each time, and goes on.
 """
@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from infra.chores import sweep, tidy
 from infra.logs import get_logger
 from infra.settings import Settings
+from infra.workers.hosting import host
 
 QUEUE = "stoa:jobs"
 POLL_S = 0.5
@@ -133,13 +134,17 @@ async def _run(context: Context) -> None:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    working = asyncio.create_task(_work(context))
+    working = {
+        asyncio.create_task(_work(context)),
+        asyncio.create_task(host(context["settings"], context["database_url"], context["valkey_url"])),
+    }
     stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if working.done():
-        working.result()  # it only ends by an error of ours
-    working.cancel()
-    await asyncio.wait({working}, timeout=STOP_S)
+    await asyncio.wait({*working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    for part in working:
+        if part.done():
+            part.result()  # it only ends by an error of ours
+        part.cancel()
+    await asyncio.wait(working, timeout=STOP_S)
     stopped.cancel()
     log.info("worker_stopped")
 

@@ -20,6 +20,7 @@ from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
 from domain.secrets import service as secrets
 from domain.storage import app_files
+from domain.workers import service as workers
 
 APPS_MAX = 10_000
 LOCK_TIMEOUT = "5s"
@@ -168,11 +169,15 @@ async def plan_install(ctx: Ctx, source: object) -> Plan:
 
 
 async def uninstall(ctx: Ctx, app_id: str) -> None:
-    """Take an app away with its records, secrets and files. One that is not there is away already. Raises Denied."""
+    """Take an app away with its records, code, secrets and files. One that is not there is away already.
+
+    Raises Denied.
+    """
     ctx.need(Permission.APPS_INSTALL)
     if is_reserved(app_id):
         raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
     await _alone(ctx, app_id)
+    await workers.forget(ctx, app_id)  # which may be there without the app
     there = await ctx.first(ctx.visible(App).where(App.id == app_id).with_for_update())
     if there is None:
         return

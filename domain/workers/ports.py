@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from domain.storage.blobs import Content
+
 RPC_TIMEOUT_S = 30.0
 JOB_TIMEOUT_S = 300.0
 LOG_LINES_WAITING_MAX = 256  # of one subscriber; what comes beyond is dropped, and the next line says how many
@@ -94,14 +96,13 @@ class AgentRun(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """One version of an app's deployed code. `archive` is the key its bytes are kept under."""
+class Archive:
+    """The gzip tar of an app's backend: a blob that is stored and that nothing refers to yet."""
 
-    id: UUID
     tenant_id: UUID
     app_id: str
-    archive: str
-    entry_point: str
+    content: Content
+    by: UUID
 
 
 class AppWorkers(Protocol):
@@ -146,10 +147,11 @@ class AppWorkers(Protocol):
         """
         ...
 
-    async def deploy(self, deployment: Deployment) -> None:
-        """Put a version in the place of the one before and start it. Raises Failed when it cannot be made ready.
+    async def deploy(self, archive: Archive) -> None:
+        """Put this version in the place of the one before and start it. The one before runs on until it is ready.
 
-        The version before runs on until the new one is ready to start.
+        Raises Invalid on `archive` (a part of it that may not be, no entry point), Failed when it cannot be installed
+        or started, Unavailable.
         """
         ...
 
@@ -175,4 +177,12 @@ class AppWorkers(Protocol):
 
     async def logs(self, tenant_id: UUID, app_id: str) -> LogLines:
         """What the worker says from now on. Starts it if it must. Raises Failed, Unavailable."""
+        ...
+
+
+class Frontends(Protocol):
+    """The pages of apps."""
+
+    async def check(self, content: Content) -> None:
+        """Whether the archive can be served. Raises Invalid on `archive`, Unavailable."""
         ...

@@ -7,8 +7,18 @@ from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import STATUS, Meta, System
 from rest_compat.rootcx import magic_link_page
 
-# Duplicate names are 400 there; a foreign key that is violated stays 409. What deployed code throws is a 500.
-ROOTCX_STATUS = {**STATUS, "NAME_TAKEN": 400, "UPSTREAM_FAILED": 500, "FILE_TOO_LARGE": 400, "TYPE_NOT_ALLOWED": 400}
+# Duplicate names are 400 there; a foreign key that is violated stays 409. What deployed code throws is a 500, and so is
+# code that cannot be unpacked or begun, and a worker that there is none of.
+ROOTCX_STATUS = {
+    **STATUS,
+    "NAME_TAKEN": 400,
+    "UPSTREAM_FAILED": 500,
+    "FILE_TOO_LARGE": 400,
+    "TYPE_NOT_ALLOWED": 400,
+    "ARCHIVE_UNREADABLE": 500,
+    "NO_ENTRY_POINT": 500,
+    "NO_WORKER": 500,
+}
 
 
 def error(refusal: Refusal, meta: Meta) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Being a worker host for as long as the process lives."""
+
+import asyncio
+import time
+
+import asyncpg
+
+from domain.kernel.errors import Unavailable
+from infra.logs import get_logger
+from infra.platform import Platform
+from infra.settings import Settings
+from infra.workers.host import Host
+from infra.workers.host_folder import HostFolder
+from infra.workers.sandbox import Sandbox
+
+BACKOFF_S = (0.2, 0.5, 1, 2, 5)
+# What a database that is away, or not yet brought up to this version, ends a platform with.
+UNREACHABLE = (Unavailable, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+log = get_logger(__name__)
+
+
+async def host(settings: Settings, database_url: str, valkey_url: str | None) -> None:
+    """Run the workers of deployed apps until cancelled, whatever the database does meanwhile."""
+    folder = HostFolder.take(settings.data_dir)
+    try:
+        sandbox = await Sandbox(folder.path).tried()
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                await _host(settings, database_url, valkey_url, folder, sandbox)
+            except* UNREACHABLE as problem:
+                failures = 0 if time.monotonic() - started > max(BACKOFF_S) else failures + 1
+                delay_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+                log.warning("worker_host_waits", error=str(problem.exceptions[0]), again_in_s=delay_s)
+                await asyncio.sleep(delay_s)
+    finally:
+        folder.release()
+
+
+async def _host(
+    settings: Settings, database_url: str, valkey_url: str | None, folder: HostFolder, sandbox: Sandbox
+) -> None:
+    async with Platform.open(settings.with_keys(), database_url, valkey_url) as platform:
+        platform.workers.local = host = Host(platform, folder, sandbox)
+        await host.run()
