@@ -15,7 +15,9 @@ from domain.kernel.errors import Code
 from domain.kernel.page import FIRST_MAX
 from domain.kernel.rawjson import RawJson, array_of
 from domain.records import identity, live, service
+from domain.records.identity import FederatedQuery
 from domain.records.service import Found, Query
+from domain.records.spelling import dialects
 from graph.connection import FIRST, PageInfo
 from graph.rules import Access, about, bounded, mutation, query, subscription
 from graph.scalars import Json, JsonObject, Record, Records
@@ -32,7 +34,7 @@ Where = Annotated[
 Values = Annotated[JsonObject, about("The fields' values, by name.")]
 
 Dialect = strawberry.enum(
-    service.Dialect, name="Dialect", description="Whose rules a query follows: its spelling, and what empty means."
+    dialects.Dialect, name="Dialect", description="Whose rules a query follows: its spelling, and what empty means."
 )
 DialectArg = Annotated[Dialect, about("Whose rules `where` follows.")]  # type: ignore[valid-type]
 
@@ -150,7 +152,7 @@ class RecordsQuery:
         app: App,
         entity: Entity,
         where: Where = None,
-        dialect: DialectArg = service.Dialect.STOA,
+        dialect: DialectArg = dialects.Dialect.STOA,
         order_by: Annotated[str | None, about("A field; `created_at` without one.")] = None,
         direction: Annotated[Direction, about("Which way.")] = Direction.DESC,
         first: Annotated[
@@ -164,19 +166,9 @@ class RecordsQuery:
         ] = None,
     ) -> RecordConnection:
         """Records of one entity, newest first unless told otherwise."""
-        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, after, offset)
+        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, after, offset, linked)
         wanted = {WANTED[name] for name in selected(info) & WANTED.keys()}
         found = await service.find(info.context, app, entity, asked, wanted)
-        apps = identity.chosen_apps(linked)
-        if apps is not False and found.rows is not None:
-            at = await service.opened(info.context, app, entity, Verb.READ)
-            found = Found(
-                await identity.with_links(info.context, at, found.rows, None if apps is True else apps),
-                found.documents,
-                found.cursors,
-                found.has_next,
-                found.total,
-            )
         return RecordConnection(found=found, after=after is not None)
 
     @query()
@@ -185,14 +177,14 @@ class RecordsQuery:
         info: Info,
         kind: Annotated[str, about("The identity kind, like `person`.")],
         where: Where = None,
-        dialect: DialectArg = service.Dialect.STOA,
+        dialect: DialectArg = dialects.Dialect.STOA,
         order_by: Annotated[str | None, about("A key of the records; they are ordered by its text.")] = None,
         direction: Annotated[Direction, about("Which way.")] = Direction.DESC,
         first: Annotated[int, bounded("How many to return.", minimum=1, maximum=FIRST_MAX)] = FIRST,
         offset: Annotated[int, bounded("How many to leave out first.", minimum=0, maximum=service.OFFSET_MAX)] = 0,
     ) -> FederatedRecords:
         """Records of every app's entities of one identity kind, as far as the caller may read them."""
-        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, None, offset)
+        asked = FederatedQuery(where, dialect, order_by, direction is Direction.DESC, first, offset)
         found = await identity.federated(info.context, kind, asked)
         return FederatedRecords(rows=Records(found.rows), total_count=found.total)
 
@@ -237,7 +229,7 @@ class RecordsSubscription:
         app: App,
         entity: Entity,
         where: Where = None,
-        dialect: DialectArg = service.Dialect.STOA,
+        dialect: DialectArg = dialects.Dialect.STOA,
         after: Annotated[str | None, about("The cursor of the last change seen; without it, from now on.")] = None,
     ) -> AsyncGenerator[RecordChange, None]:
         """Each change of the records that `where` holds for, before or after it, as it commits."""

@@ -1,14 +1,13 @@
 """The audit log: what happened to which record, written by the tables' own triggers."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.kernel.model import SCHEMA, Base, OfTenant
+from domain.kernel.model import SCHEMA, Base, JsonText, OfTenant
+from domain.kernel.rawjson import RawJson
 
 
 class AuditEntry(OfTenant, Base):
@@ -25,8 +24,8 @@ class AuditEntry(OfTenant, Base):
     entity: Mapped[str]
     record_id: Mapped[str]
     operation: Mapped[str]  # INSERT, UPDATE or DELETE; READ of what is a secret
-    old_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    new_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    old_record: Mapped[RawJson | None] = mapped_column(JsonText)
+    new_record: Mapped[RawJson | None] = mapped_column(JsonText)
     actor_id: Mapped[UUID | None]
     delegator_id: Mapped[UUID | None]  # for whom an agent acted
     door: Mapped[str | None]  # api, agent_tool, ...; None for a change by hand

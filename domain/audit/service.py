@@ -13,6 +13,7 @@ from domain.audit.model import AuditEntry
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
+from domain.kernel.rawjson import json_of
 
 FIRST_DEFAULT = 100
 PLATFORM = "_platform"  # what entries that belong to no app have in its place; no app can be called so
@@ -86,8 +87,8 @@ async def note(ctx: Ctx, what: Note) -> None:
         "entity": what.entity,
         "record_id": what.record_id,
         "operation": what.operation,
-        "old_record": what.before,
-        "new_record": what.after,
+        "old_record": None if what.before is None else json_of(what.before),
+        "new_record": None if what.after is None else json_of(what.after),
         "actor_id": ctx.actor.user_id,
         "door": ctx.request.door,
         "changed_at": ctx.now,

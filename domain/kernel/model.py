@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import DateTime, MetaData, Text, Uuid
+from sqlalchemy import DateTime, MetaData, Text, Uuid, cast, type_coerce
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 from domain.kernel.ids import uuid7
+from domain.kernel.rawjson import RawJson
 
 DEFAULT_TENANT = UUID("00000000-0000-0000-0000-000000000000")
 SCHEMA = "stoa"
@@ -20,6 +22,29 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+class JsonText(TypeDecorator[RawJson]):
+    """A jsonb column that is read and written as text: what is only passed on needs no parsing, and loses nothing."""
+
+    impl = JSONB
+    cache_ok = True
+
+    def column_expression(self, column: Any) -> Any:
+        """Read as text."""
+        return type_coerce(cast(column, Text), self)
+
+    def bind_expression(self, bindparam: Any) -> Any:
+        """Written from text."""
+        return cast(cast(bindparam, Text), JSONB)
+
+    def bind_processor(self, dialect: Any) -> Any:
+        """The text as it is."""
+        return lambda text: None if text is None else str(text)
+
+    def result_processor(self, dialect: Any, coltype: object) -> Any:
+        """The text as it is."""
+        return lambda text: None if text is None else RawJson(text)
 
 
 class Base(DeclarativeBase):

@@ -20,8 +20,6 @@ def json_problem(value: Any) -> str | None:
             return f"must not be nested deeper than {JSON_DEPTH_MAX} levels"
         if isinstance(part, str) and "\x00" in part:
             return "must not hold the character U+0000"
-        if isinstance(part, int) and not -(2**63) <= part < 2**64:
-            return "must not hold integers beyond 64 bits"
         if isinstance(part, float) and not math.isfinite(part):
             return "must not hold numbers beyond the range of a double"
         if isinstance(part, dict):

@@ -4,30 +4,55 @@ Source: RootCX Data API, "federated query" and "linked enrichment".
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
-
-import orjson
 
 from domain.access.permissions import Verb, record_key
 from domain.apps.model import App
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
-from domain.kernel.rawjson import RawJson
+from domain.kernel.rawjson import RawJson, json_of
 from domain.kernel.unit import Statement, StatementRefused
-from domain.records.declared import ObjectType
-from domain.records.naming import quoted
+from domain.records.declared import Field, Identity, ObjectType
+from domain.records.naming import literal, quoted
+from domain.records.opening import Opened
 from domain.records.refusals import record_refusal
-from domain.records.service import READERS, Opened, Query
+from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import ROW, Params, condition, document, relation
+from domain.records.types import TextType
 
 ENTITIES_MAX = 100
-LINKED_MAX = 10_000
+LINK_KEY = '"link key"'  # a name that no field can have
 _ORDER_BY = re.compile(r"[a-z0-9_]+")
 
-Apps = frozenset[str] | None  # None for all
+
+async def _participants(ctx: Ctx, kind: str) -> list[Opened]:
+    """The entities of a kind that the caller may read, by app and name."""
+    found = []
+    for app in await ctx.all(ctx.visible(App).order_by(App.id)):
+        schema = await ctx.ports.catalog.find(ctx, app.id)
+        for entity in schema.types.values() if schema is not None else ():
+            of_kind = entity.identity is not None and entity.identity.kind == kind
+            if schema is not None and of_kind and ctx.may(record_key(app.id, entity.name, Verb.READ)):
+                found.append(Opened(schema, entity))
+    return found[:ENTITIES_MAX]
+
+
+# Queries over one kind.
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedQuery:
+    """What is asked of the records of a kind. `order_by` is a key of theirs; its text decides."""
+
+    where: Any = None
+    dialect: Dialect = Dialect.STOA
+    order_by: str | None = None
+    descending: bool = True
+    first: int = 100
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,110 +63,128 @@ class Federated:
     total: int
 
 
-async def _participants(ctx: Ctx, kind: str) -> list[Opened]:
-    """The entities of a kind that the caller may read, by app and name."""
-    found = []
-    for app in await ctx.all(ctx.visible(App).order_by(App.id)):
-        schema = await ctx.ports.catalog.find(ctx, app.id)
-        if schema is None:
-            continue
-        for entity in schema.types.values():
-            of_kind = entity.identity is not None and entity.identity.kind == kind
-            if of_kind and ctx.may(record_key(app.id, entity.name, Verb.READ)):
-                found.append(Opened(schema, entity))
-    return found[:ENTITIES_MAX]
-
-
-async def federated(ctx: Ctx, kind: str, query: Query) -> Federated:
+async def federated(ctx: Ctx, kind: str, query: FederatedQuery) -> Federated:
     """The records of every entity of an identity kind, in the order of one key's text. Raises Invalid.
 
-    A field of `where` or `orderBy` that only some of the entities have counts as empty in the others.
+    A field of `where` that only some of the entities have is empty in the others.
     """
     ctx.user()
     if query.order_by is not None and not _ORDER_BY.fullmatch(query.order_by):
         raise Invalid("orderBy", "orderBy must be lower-case letters, digits and _")
     entities = await _participants(ctx, kind)
-    params = Params()
-    parts = [_part(at, query, params) for at in entities]
-    if not parts:
+    if not entities:
         return Federated(RawJson("[]"), 0)
-    direction = "DESC" if query.descending else "ASC"
-    key = f"u.doc ->> {params.add(query.order_by or 'created_at', 'text')}"
-    limit, offset = params.add(query.first, "bigint"), params.add(query.offset, "bigint")
-    sql = (
-        f"SELECT '[' || coalesce(string_agg(p.doc::text, ','), '') || ']' AS rows, coalesce(max(p.total), 0) AS total "
-        f"FROM (SELECT u.doc, count(*) OVER () AS total FROM ({' UNION ALL '.join(parts)}) u "
-        f"ORDER BY {key} {direction}, u.doc ->> 'id' LIMIT {limit} OFFSET {offset}) p"
-    )
     try:
-        row = (await ctx.fetch(Statement(sql, tuple(params.values))))[0]
+        row = (await ctx.fetch(_statement(entities, query)))[0]
     except StatementRefused as refused:
         raise record_refusal(entities[0].schema, entities[0].entity, refused) from refused
     return Federated(RawJson(row["rows"]), row["total"])
 
 
-def _part(at: Opened, query: Query, params: Params) -> str:
-    where = READERS[query.dialect](at.entity).read(_known(at.entity, query.where))
-    source = orjson.dumps({"_source": {"app": at.schema.app_id, "entity": at.entity.name}}).decode()
+def _statement(entities: Sequence[Opened], query: FederatedQuery) -> Statement:
+    params = Params()
+    fields = {name: field for at in reversed(entities) for name, field in at.entity.columns.items()}
+    parts = [_part(at, fields, query, params) for at in entities]
+    key = params.add(query.order_by or "created_at", "text")
+    limit, offset = params.add(query.first, "bigint"), params.add(query.offset, "bigint")
+    sql = (
+        "SELECT '[' || coalesce(string_agg(p.doc, ','), '') || ']' AS rows, coalesce(max(p.total), 0) AS total "
+        f"FROM (SELECT u.doc, count(*) OVER () AS total FROM ({' UNION ALL '.join(parts)}) u "
+        f"ORDER BY u.doc::json ->> {key} {'DESC' if query.descending else 'ASC'}, u.doc::json ->> 'id' "
+        f"LIMIT {limit} OFFSET {offset}) p"
+    )
+    return Statement(sql, tuple(params.values))
+
+
+def _part(at: Opened, fields: Mapping[str, Field], query: FederatedQuery, params: Params) -> str:
+    """The rows of one entity, as if it had all the fields."""
+    absent = [field for name, field in fields.items() if name not in at.entity.columns]
+    where = condition_of(query.where, query.dialect, replace(at.entity, fields=(*at.entity.fields, *absent)))
+    empty = "".join(f", NULL::{field.type.column} AS {quoted(field.name)}" for field in absent)
+    source = json_of({"app": at.schema.app_id, "entity": at.entity.name})
     return (
-        f"SELECT {document(at.entity)}::jsonb || {params.add(source, 'jsonb')} AS doc "
-        f"FROM {relation(at.schema, at.entity)} {ROW} WHERE {condition(at.schema, where, params)}"
+        f"SELECT {_extended(document(at.entity), '_source', params.add(str(source), 'text'))} AS doc "
+        f"FROM (SELECT *{empty} FROM {relation(at.schema, at.entity)}) {ROW} "
+        f"WHERE {condition(at.schema, where, params)}"
     )
 
 
-def _known(entity: ObjectType, where: Any) -> Any:
-    """`where`, or one that nothing meets when it names a field this entity hasn't."""
-    if isinstance(where, dict) and any(not key.startswith("$") and key not in entity.columns for key in where):
-        return {"id": {"$in": []}}
-    return where
+def _extended(document: str, key: str, value: str) -> str:
+    """SQL of a JSON object's text with one more key."""
+    return f"left({document}, -1) || ',{quoted(key)}:' || {value} || '}}'"
 
 
-def chosen_apps(value: Any, field: str = "linked") -> Apps | bool:
-    """Which apps' records to link: True or `true` for all, a list or a comma-separated text for some. False: none.
+# Rows with their links.
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedApps:
+    """Whose records to add; of all apps, where `ids` is None."""
+
+    ids: frozenset[str] | None
+
+
+def chosen_apps(value: Any, field: str = "linked") -> LinkedApps | None:
+    """Which apps' records to add: True or `true` for all, a list or a comma-separated text for some. False: none.
 
     Raises Invalid.
     """
-    if value in (None, False, "", "false", "0"):
-        return False
-    if value in (True, "true", "1"):
+    if value is None or value is False or value in ("", "false", "0"):
         return None
+    if value is True or value in ("true", "1"):
+        return LinkedApps(None)
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise Invalid(field, f"{field} must be true, or a list of app ids")
-    return frozenset(name.strip() for name in names if name.strip())
+    return LinkedApps(frozenset(name.strip() for name in names))
 
 
-async def with_links(ctx: Ctx, at: Opened, rows: RawJson, apps: Apps) -> RawJson:
-    """`rows` with `_linked`: the record of each other app that has the same identity. Unreadable apps are skipped."""
+async def linked_records(ctx: Ctx, at: Opened, apps: LinkedApps | None) -> str | None:
+    """SQL that makes of a row's document the one with `_linked`; None where nothing can be added.
+
+    For each other app of the same kind that the caller may read: the newest of its records with the same key.
+    """
     identity = at.entity.identity
-    if identity is None:
-        return rows
-    parsed = orjson.loads(str(rows))
-    keys = sorted({str(row[identity.key]) for row in parsed if row.get(identity.key) is not None})
-    others = [o for o in await _participants(ctx, identity.kind) if o.schema.app_id != at.schema.app_id]
-    linked: dict[str, dict[str, Any]] = defaultdict(dict)
-    for other in others:
-        if keys and (apps is None or other.schema.app_id in apps):
-            for key, record in await _matches(ctx, other, keys):
-                linked[key][other.schema.app_id] = record
-    for row in parsed:
-        matches = linked.get(str(row.get(identity.key)))
-        if matches:
-            row["_linked"] = matches
-    return RawJson(orjson.dumps(parsed).decode())
+    if apps is None or identity is None:
+        return None
+    others = [
+        other
+        for other in await _participants(ctx, identity.kind)
+        if other.schema.app_id != at.schema.app_id and (apps.ids is None or other.schema.app_id in apps.ids)
+    ]
+    if not others:
+        return None
+    by_app = groupby(others, key=lambda other: other.schema.app_id)
+    links = ", ".join(f"({literal(app)}, {_newest(entities)})" for app, entities in by_app)
+    extended = _extended("k.doc", "_linked", "k.links")
+    return (
+        f"(SELECT CASE WHEN k.links IS NULL THEN k.doc ELSE {extended} END FROM (SELECT l.doc, "
+        "(SELECT '{' || string_agg(to_json(a.app)::text || ':' || a.link, ',') || '}' "
+        f"FROM (VALUES {links}) a (app, link) WHERE a.link IS NOT NULL) AS links "
+        f"FROM (SELECT {document(at.entity)} AS doc, {_key(at.entity, identity)} AS {LINK_KEY}) l) k)"
+    )
 
 
-async def _matches(ctx: Ctx, other: Opened, keys: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+def _newest(entities: Iterable[Opened]) -> str:
+    """The link to the newest record of these entities with the key in question, as JSON text, or null."""
+    matches = " UNION ALL ".join(f"({_match(other)})" for other in entities)
+    return f"(SELECT m.link FROM ({matches}) m ORDER BY m.made DESC LIMIT 1)"
+
+
+def _match(other: Opened) -> str:
     identity = other.entity.identity
     assert identity is not None
-    sql = (
-        f"SELECT {ROW}.{quoted(identity.key)}::text AS key, {document(other.entity)} AS doc "
+    return (
+        f"SELECT json_build_object('entity', {literal(other.entity.name)}, 'recordId', {ROW}.id, "
+        f"'data', {document(other.entity)}::json)::text AS link, {ROW}.created_at AS made "
         f"FROM {relation(other.schema, other.entity)} {ROW} "
-        f"WHERE {ROW}.{quoted(identity.key)}::text = ANY ($1::text[]) ORDER BY {ROW}.created_at, {ROW}.id LIMIT $2"
+        f"WHERE {_key(other.entity, identity)} = l.{LINK_KEY} ORDER BY {ROW}.created_at DESC, {ROW}.id DESC LIMIT 1"
     )
-    found = await ctx.fetch(Statement(sql, (keys, LINKED_MAX)))
-    return [(row["key"], _linked(other, orjson.loads(row["doc"]))) for row in found]
 
 
-def _linked(other: Opened, record: dict[str, Any]) -> dict[str, Any]:
-    return {"entity": other.entity.name, "recordId": record["id"], "data": record}
+def _key(entity: ObjectType, identity: Identity) -> str:
+    """An identity's key as text, which is what keys of different types are compared by."""
+    column = f"{ROW}.{quoted(identity.key)}"
+    if isinstance(entity.columns[identity.key].type, TextType):
+        return column  # and not an expression: there is an index on it
+    return f"to_json({column}) #>> '{{}}'"

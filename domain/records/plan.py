@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
+from domain.kernel.rawjson import json_of
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
 from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
 from domain.records.naming import MARK, bounded, fingerprint, literal, quoted
@@ -171,7 +170,7 @@ def default_sql(declared: Field, type: str) -> str | None:
 def _literal(value: Any, type: str) -> str:
     """A stored value as an SQL string that can be cast to the type."""
     plain = isinstance(value, str) and type != "jsonb"
-    return literal(value if plain else orjson.dumps(value).decode())
+    return literal(value if plain else json_of(value))
 
 
 def wanted_marks(schema: AppSchema, entity: ObjectType) -> dict[str, Wanted]:

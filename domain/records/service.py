@@ -1,31 +1,24 @@
-"""Records: reading, finding and writing them, whatever app declared them.
-
-Each verb asks in this order: may this app be spoken of at all, is the id one, may the caller, is there such an
-entity, is the input right. What comes out is the row as JSON text.
-"""
+"""Records: reading, finding and writing them, whatever app declared them. What comes out is the row as JSON text."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
 
-from domain.access.permissions import Verb, record_key
-from domain.apps.reserved import is_reserved
+from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Denied, Invalid, Missing, TooComplex
-from domain.kernel.ids import parse_uuid
+from domain.kernel.errors import Invalid, Missing, TooComplex
 from domain.kernel.page import FIRST_DEFAULT, bounded_first, seal_cursor, unseal_cursor
-from domain.kernel.rawjson import RawJson, array_of
+from domain.kernel.rawjson import RawJson, array_of, json_of
 from domain.kernel.unit import Statement, StatementRefused
 from domain.records import sql
-from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
+from domain.records.declared import SYSTEM_FIELDS, Field, ObjectType
+from domain.records.identity import chosen_apps, linked_records
+from domain.records.opening import Opened, opened, record_id
 from domain.records.query import Order
 from domain.records.refusals import DeclarationChanged, record_refusal
-from domain.records.spelling.native import NativeReader
-from domain.records.spelling.reader import Reader
-from domain.records.spelling.rootcx import RootcxReader
+from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import Author, Select
 from domain.records.types import ListType, NotOfType
 
@@ -34,51 +27,6 @@ ROWS_MAX = 100_000  # what a list without a limit may come to
 OFFSET_MAX = 10_000_000
 
 T = TypeVar("T")
-
-
-class Dialect(StrEnum):
-    """Whose rules a query follows: how `where` is spelled, and what empty and unknown things mean."""
-
-    STOA = "stoa"
-    ROOTCX = "rootcx"
-
-
-READERS: Mapping[Dialect, type[Reader]] = {Dialect.STOA: NativeReader, Dialect.ROOTCX: RootcxReader}
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An entity the caller may use."""
-
-    schema: AppSchema
-    entity: ObjectType
-
-
-async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
-    """The entity, for `verb`. Raises Unauthenticated, Denied, Missing."""
-    _refuse_reserved(ctx, app_id)
-    ctx.need(record_key(app_id, entity, verb))
-    schema = await ctx.ports.catalog.find(ctx, app_id)
-    if schema is None:
-        raise Missing(f"app '{app_id[:80]}' not found")
-    if entity not in schema.types:
-        raise Missing(f"entity '{entity[:80]}' not found in app '{app_id[:80]}'")
-    return Opened(schema, schema.types[entity])
-
-
-def _refuse_reserved(ctx: Ctx, app_id: str) -> None:
-    ctx.user()
-    if is_reserved(app_id):
-        raise Denied(f"access to schema '{app_id[:80]}' is blocked")
-
-
-def record_id(ctx: Ctx, app_id: str, id: str) -> str:
-    """The id, if it is one: records are addressed by UUID. Raises Invalid, and Denied before that."""
-    _refuse_reserved(ctx, app_id)
-    parsed = parse_uuid(id)
-    if parsed is None:
-        raise Invalid("id", f"invalid UUID: '{id[:80]}'")
-    return str(parsed)
 
 
 # Reading.
@@ -143,6 +91,7 @@ class Query:
     first: int | None = FIRST_DEFAULT
     after: str | None = None
     offset: int = 0
+    linked: Any = None  # whose records with the same identity to add: True, or the ids of apps
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +115,14 @@ async def find(ctx: Ctx, app_id: str, entity: str, query: Query, wanted: Collect
 
 
 async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) -> Found:
-    where = READERS[query.dialect](at.entity).read(query.where)
+    where = condition_of(query.where, query.dialect, at.entity)
     order = _order(at.entity, query)
     scope = _scope(at, query)
     key = unseal_cursor(ctx, scope, query.after) if query.after is not None else None
     select = Select(
         at.schema, at.entity, where, order, limit=_limit(query), offset=_offset(query), after=key,
         window_total="total" in wanted and query.dialect is Dialect.ROOTCX,
+        linked=await linked_records(ctx, at, chosen_apps(query.linked)),
     )  # fmt: skip
     if "documents" in wanted:
         found = await _documents(ctx, at, query, select, scope)
@@ -202,7 +152,7 @@ def _order(entity: ObjectType, query: Query) -> list[Order]:
 def _scope(at: Opened, query: Query) -> str:
     """What a cursor is good for: this list in this order."""
     asked = [at.schema.app_id, at.entity.name, query.order_by, query.descending, query.where, query.dialect]
-    return f"records:{orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=str).decode()}"
+    return f"records:{json_of(asked)}"
 
 
 def _limit(query: Query) -> int:
@@ -228,10 +178,7 @@ async def _rows(ctx: Ctx, at: Opened, select: Select) -> Found:
 
 async def _documents(ctx: Ctx, at: Opened, query: Query, select: Select, scope: str) -> Found:
     assert select.limit is not None
-    one_more = Select(
-        select.schema, select.entity, select.where, select.order, select.limit + 1, select.offset, select.after
-    )
-    found = await _fetch(ctx, at, one_more.rowwise())
+    found = await _fetch(ctx, at, replace(select, limit=select.limit + 1, window_total=False).rowwise())
     page = found[: select.limit]
     documents = [RawJson(row["doc"]) for row in page]
     cursors = [seal_cursor(ctx, scope, orjson.loads(row["key"])) for row in page]
@@ -326,7 +273,7 @@ def _refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> Non
 
 async def _insert(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:
     fields = [field for name, field in at.entity.columns.items() if name in rows[0]]
-    text = orjson.dumps(rows).decode()
+    text = str(json_of(rows))
     stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx)))
     return [RawJson(row["doc"]) for row in stored]
 
@@ -337,7 +284,7 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     at = await opened(ctx, app_id, entity, Verb.UPDATE)
     row = {name: value for name, value in _row(at, changes, "values").items() if name != "id"}
     fields = [field for name, field in at.entity.columns.items() if name in row]
-    text = orjson.dumps(row).decode()
+    text = str(json_of(row))
     statement = sql.update(at.schema, at.entity, fields, _id_operand(at, id), text, author(ctx))
     return await _one(ctx, at, statement, id)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from domain.kernel.unit import Statement
 from domain.records.declared import AppSchema, ObjectType
@@ -108,23 +107,29 @@ def order_by(order: Sequence[Order]) -> str:
     return ", ".join(f"{ROW}.{quoted(o.field.name)} {'DESC' if o.descending else 'ASC'}" for o in order)
 
 
-def after_key(schema: AppSchema, order: Sequence[Order], key: Sequence[Any], params: Params) -> str:
+def sort_key(order: Sequence[Order]) -> str:
+    """A row's place in an order, as the JSON array of its fields' texts: every value has one, and null is null."""
+    return f"to_json(ARRAY[{', '.join(f'{ROW}.{quoted(o.field.name)}::text' for o in order)}])::text"
+
+
+def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params) -> str:
     """Rows that come after the one with this sort key. The last field of the order is unique and never null.
 
-    Spelled out field by field, since fields may differ in direction and hold null (which sorts as the largest).
+    Spelled out field by field, since fields may differ in direction and hold null (which sorts as the largest); where
+    it can be, with a plain bound on the first one, which an index on it understands.
     """
     first, value = order[0], key[0]
-    column, type = f"{ROW}.{quoted(first.field.name)}", column_type(schema, first.field)
+    column = f"{ROW}.{quoted(first.field.name)}"
+    rest = after_key(order[1:], key[1:], params) if len(order) > 1 else "false"
     if value is None:
-        beyond = f"{column} IS NOT NULL" if first.descending else "false"
-        same = f"{column} IS NULL"
-    else:
-        bound = params.add(first.field.type.operand(value), type)
-        beyond = f"{column} < {bound}" if first.descending else f"({column} > {bound} OR {column} IS NULL)"
-        same = f"{column} = {bound}"
-    if len(order) == 1:
-        return beyond
-    return f"({beyond} OR ({same} AND {after_key(schema, order[1:], key[1:], params)}))"
+        same = f"({column} IS NULL AND {rest})"
+        return f"({column} IS NOT NULL OR {same})" if first.descending else same
+    bound = f"{params.add(value, 'text')}::{first.field.type.column}"
+    if first.descending:
+        return f"({column} <= {bound} AND ({column} < {bound} OR {rest}))"
+    if first.field.required:
+        return f"({column} >= {bound} AND ({column} > {bound} OR {rest}))"
+    return f"({column} > {bound} OR {column} IS NULL OR ({column} = {bound} AND {rest}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +142,14 @@ class Select:
     order: Sequence[Order]
     limit: int | None
     offset: int = 0
-    after: Sequence[Any] | None = None
+    after: Sequence[str | None] | None = None
     window_total: bool = False
+    linked: str | None = None  # SQL of the row's document, where that is more than the row
 
     def _inner(self, params: Params, columns: Sequence[str]) -> str:
         where = condition(self.schema, self.where, params)
         if self.after is not None:
-            where += f" AND {after_key(self.schema, self.order, self.after, params)}"
+            where += f" AND {after_key(self.order, self.after, params)}"
         counted = [f"count(*) OVER () AS {COUNTED}"] if self.window_total else []
         # The page is found first and built into JSON after: a row that isn't shown costs no text.
         keys = [f"{ROW}.{quoted(name)}" for name in self.entity.columns]
@@ -158,9 +164,8 @@ class Select:
     def whole(self) -> Statement:
         """One row: `rows`, a JSON array as text; `returned`, their number; and `total` if it was asked for."""
         params = Params()
-        inner = self._inner(
-            params, [f"{document(self.entity)} AS doc", *([f"{ROW}.{COUNTED} AS total"] if self.window_total else [])]
-        )
+        counted = [f"{ROW}.{COUNTED} AS total"] if self.window_total else []
+        inner = self._inner(params, [self._document, *counted])
         total = ", coalesce(max(p.total), 0) AS total" if self.window_total else ""
         sql = f"SELECT '[' || coalesce(string_agg(p.doc, ','), '') || ']' AS rows, count(*) AS returned{total}"
         return Statement(f"{sql} FROM ({inner}) p", tuple(params.values))
@@ -168,9 +173,12 @@ class Select:
     def rowwise(self) -> Statement:
         """A row each: `doc`, and `key`, the JSON array of its sort key."""
         params = Params()
-        key = ", ".join(f"{ROW}.{quoted(o.field.name)}" for o in self.order)
-        inner = self._inner(params, [f"{document(self.entity)} AS doc", f"json_build_array({key})::text AS key"])
+        inner = self._inner(params, [self._document, f"{sort_key(self.order)} AS key"])
         return Statement(inner, tuple(params.values))
+
+    @property
+    def _document(self) -> str:
+        return f"{self.linked or document(self.entity)} AS doc"
 
 
 def count(schema: AppSchema, entity: ObjectType, where: Condition) -> Statement:

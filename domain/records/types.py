@@ -7,9 +7,8 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, ClassVar
 
-import orjson
-
 from domain.kernel.ids import parse_uuid
+from domain.kernel.rawjson import json_of
 from domain.kernel.reading import json_problem
 
 EQUALITY = frozenset({"eq", "ne", "in", "nin", "isNull"})
@@ -308,7 +307,7 @@ class NumberListType(ListType):
 
 def json_text(value: Any) -> str:
     """The JSON text of a value that fits into PostgreSQL. Raises NotOfType."""
-    return orjson.dumps(_storable(value)).decode()
+    return json_of(_storable(value))
 
 
 def _storable(value: Any) -> Any:

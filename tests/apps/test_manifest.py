@@ -115,7 +115,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("permissions.permissions.0.key", ..., "permissions.permissions.0.key"),
     ("actions.0.id", "Label!", "actions.0.id"),
     ("actions.0.name", ..., "actions.0.name"),
-    ("actions.0.inputSchema", {"const": 2**70}, "actions.0.inputSchema"),
+    ("actions.0.inputSchema", {"const": "a\x00"}, "actions.0.inputSchema"),
     ("configSchema", {"title": "a\x00"}, "configSchema"),
     ("configSchema", "none", "configSchema"),
     (f"{CRON}.name", "two words", f"{CRON}.name"),

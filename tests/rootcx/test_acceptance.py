@@ -852,3 +852,13 @@ def test_writes_take_numbers_and_booleans_that_are_spelled_as_text(admin: Person
         (name,) = wrong
         assert refused(admin.client.post(app.path("parcels"), json=wrong), 400, name)["field"] == name
     assert len(listed(app)) == 2
+
+
+def test_a_number_that_is_large_is_shown_everywhere_and_can_be_written_back(admin: Person) -> None:
+    app = parcels(admin, build.field("value", "number"), build.field("meta", "json"))
+    made = app.create("parcels", value=-3e20, meta={"a": 1e300, "b": 10**40})
+    assert made["meta"] == {"a": 10**300, "b": 10**40}
+    assert [entry["new_record"] for entry in entries(admin, app)] == [made]
+    back = admin.client.patch(app.path("parcels", made["id"]), json=made)
+    assert back.status_code == 200
+    assert {**back.json(), "updated_at": None} == {**made, "updated_at": None}
