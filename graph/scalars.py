@@ -11,7 +11,7 @@ from strawberry.exceptions import StrawberryInputCoercionError
 from strawberry.types.scalar import ScalarDefinition
 
 from domain.kernel.ids import parse_uuid
-from domain.kernel.rawjson import RawJson
+from domain.kernel.rawjson import RawJson, json_of
 from domain.kernel.secret import SecretText
 from domain.kernel.upload import Upload
 from graph.rules import JsonSchema
@@ -40,7 +40,9 @@ def _shape(schema: dict[str, Any]) -> list[object]:
 
 
 def _out(value: Any) -> Any:
-    """JSON text goes into the answer as it is."""
+    """JSON goes into the answer as text: that of PostgreSQL as it is."""
+    if isinstance(value, list | dict):
+        value = json_of(value)
     return orjson.Fragment(str(value)) if isinstance(value, RawJson) else value
 
 

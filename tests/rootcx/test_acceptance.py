@@ -862,3 +862,12 @@ def test_a_number_that_is_large_is_shown_everywhere_and_can_be_written_back(admi
     back = admin.client.patch(app.path("parcels", made["id"]), json=made)
     assert back.status_code == 200
     assert {**back.json(), "updated_at": None} == {**made, "updated_at": None}
+
+
+def test_a_declaration_shows_large_numbers_as_well(admin: Person) -> None:
+    app = parcels(admin, build.field("value", "number", default_value=1e30), build.field("meta", "json"))
+    (field, _) = admin.client.get(f"/api/v1/apps/{app.app_id}").json()["dataContract"][0]["fields"]
+    assert float(field["default_value"]) == 1e30
+    shown = admin.data("query($id: ID!) { app(id: $id) { dataContract manifest } }", id=app.app_id)["app"]
+    assert shown["dataContract"][0]["fields"][0] == shown["manifest"]["dataContract"][0]["fields"][0] == field
+    assert app.create("parcels", meta=[])["value"] == 1e30
