@@ -11,7 +11,8 @@ from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.errors import DomainError, Failed
 from domain.kernel.rawjson import RawJson
 from domain.records import service as records
-from domain.records.service import Dialect, Query
+from domain.records.service import Query
+from domain.records.spelling.dialects import Dialect
 from domain.storage import links
 from domain.storage.app_files import new_app_file
 from domain.workers import service as workers
