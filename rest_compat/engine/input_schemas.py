@@ -82,7 +82,7 @@ class Inputs:
         described: Json = {
             "name": want.variable if slot.name == ANYTHING else slot.name,
             "in": slot.place.lower(),
-            "required": want.required and len(want.slots) == 1 and not slot.aliases,
+            "required": slot.place == "PATH" or (want.required and len(want.slots) == 1 and not slot.aliases),
         }
         text = _text(want, usage)
         if text:
@@ -110,7 +110,8 @@ class Inputs:
         schema = self._bounded(self._spelled(slot), usage)
         if slot.low is not None or slot.high is not None:
             schema = {key: value for key, value in schema.items() if key not in ("minimum", "maximum")}
-        if slot.place == "PATH" and schema.get("type") == "string" and "enum" not in schema:
+        whole_segment = slot.place == "PATH" and f"{{{slot.name}}}" in self.route.document.path
+        if whole_segment and schema.get("type") == "string" and "enum" not in schema:
             schema = {"minLength": 1, **schema}
         if slot.text.spellings:
             schema = {"anyOf": [schema, {"type": "string", "enum": list(slot.text.spellings)}]}

@@ -33,7 +33,7 @@ from rest_compat.engine.messages import unknown_parts
 from rest_compat.engine.reading import Steps
 from rest_compat.engine.schema import FILE_REFERENCE, ApiSchema, directives_of, scalar_kind
 from rest_compat.engine.selecting import Selecting
-from rest_compat.engine.shaping import TYPENAME, Shape, compile_shape
+from rest_compat.engine.shaping import TYPENAME, Shape, compile_shape, is_object
 from rest_compat.engine.slots import slots_of
 from rest_compat.engine.system import System
 
@@ -181,6 +181,8 @@ def _check(route: Route, shape: Shape) -> None:
     document, text = route.document, _is_text(shape.type)
     for part in unknown_parts(document, route.message or "", route.schema.executable):
         raise document.wrong(f"the message speaks of {{{part}}}, which is no variable")
+    if route.message is not None and shape.marked and not is_object(shape.type):
+        raise document.wrong("only the fields of an object can stand beside a message")
     statuses = [route.status, *(node.status for node in shape.root.everywhere() if node.status is not None)]
     for status in statuses:
         if not 200 <= status < 400:

@@ -160,10 +160,10 @@ class Outputs:
         for arguments in directives_named(selected.node.directives, "render"):
             schema = self._rendered(arguments["as"], schema)
         description = self._definition(parent, selected).description
-        # A root field's description is the operation's business.
-        if description and parent is not root_type(self._route) and "$ref" not in schema and "anyOf" not in schema:
-            return {**schema, "description": description}
-        return schema
+        # What a root field is for, the operation says better; and `__typename` is no news to anybody.
+        if not description or parent is root_type(self._route) or selected.node.name.value == "__typename":
+            return schema
+        return {**schema, "description": description}
 
     def _definition(self, parent: GraphQLObjectType, selected: Selected) -> GraphQLField:
         definition = self._selecting.schema.get_field(parent, selected.node.name.value)

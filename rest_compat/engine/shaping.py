@@ -320,7 +320,7 @@ class _Compiler:
         for name in (happens.header, (happens.cookie or {}).get("name")):
             if name is not None and not TOKEN.fullmatch(name):
                 yield f"'{name}' is no name of a header or cookie"
-        if happens.spread and not _is_object(type):
+        if happens.spread and not is_object(type):
             yield f"{type} is no object to spread"
         for name in renders:
             why_not = objection(name, type) or self._no_entries(OF_ENTRIES.get(name, ()), selected, type)
@@ -339,7 +339,8 @@ class _Compiler:
         return f"{type} must be a list of objects, of which {' and '.join(needed)} are selected"
 
 
-def _is_object(type: Any) -> bool:
+def is_object(type: Any) -> bool:
+    """Whether all values of the type are objects, or null."""
     bare = get_nullable_type(type)
     return is_composite_type(bare) or (isinstance(bare, GraphQLScalarType) and scalar_kind(bare) == "object")
 

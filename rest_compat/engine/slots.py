@@ -263,6 +263,8 @@ def _nonsense(document: RouteDocument, slot: Slot) -> Iterator[str]:
     leaf = named_type(slot.type)
     if slot.place == "PATH" and slot.name not in document.path_parameters:
         yield f"the path has no parameter '{slot.name}'"
+    if slot.place == "PATH" and slot.aliases:
+        yield "a part of the path has no other names"
     if slot.place in IN_BODY and document.method == "GET":
         yield "GET has no body to take a value from"
     if (slot.flag or slot.text.style is not None) and slot.place not in _AS_TEXT:

@@ -136,6 +136,10 @@ def test_other_paths_may_name_their_parameters_as_they_like(tmp_path: Path) -> N
         # @param and @fill
         ("▶" + get("text(of: \"a\")", path="/{a}"), "no variable takes the path's parameter 'a'"),
         (get("text(of: $a)", declared="($a: String! ▶@param(in: PATH))"), "the path has no parameter 'a'"),
+        (
+            get("text(of: $a)", path="/{a}", declared="($a: String! ▶@param(in: PATH, aliases: [\"b\"]))"),
+            "a part of the path has no other names",
+        ),
         (get("text(of: $a)", declared="($a: String ▶@param(in: BODY))"), "GET has no body to take a value from"),
         (get("things(filter: $f) { id }", declared="($f: Filter ▶@param(field: \"nope\"))"), "$f has no part 'nope'"),
         (get("things(filter: $f) { id }", declared="($f: Filter ▶@param(field: \"inside.name.x\"))"), "$f has no part"),
