@@ -8,7 +8,7 @@ from sqlalchemy import delete as delete_rows
 from domain.access.scope import Scope
 from domain.apps.model import App
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Invalid, Missing
+from domain.kernel.errors import Conflict, Invalid, Missing
 from domain.kernel.ids import uuid7
 from domain.kernel.unit import StatementRefused
 from domain.kernel.upload import Upload
@@ -64,10 +64,9 @@ async def receive(ctx: Ctx, new: NewAppFile, file: Upload) -> AppFile:
 
     async def admit(apart: Ctx) -> int:
         await _stay(apart, new)
-        bytes_max = ctx.ports.upload_bytes_max
-        return bytes_max if new.size_bytes is None else min(bytes_max, new.size_bytes)
+        return ctx.ports.upload_bytes_max
 
-    content = await blobs.receive(ctx, file, admit)
+    content = await blobs.receive(ctx, file, admit, new.size_bytes)
     await _stay(ctx, new)
     row = AppFile(
         id=new.id,
@@ -83,7 +82,7 @@ async def receive(ctx: Ctx, new: NewAppFile, file: Upload) -> AppFile:
         await ctx.add(row)
     except StatementRefused as refused:
         if refused.constraint == "pk_app_files":
-            raise Invalid("token", "this was uploaded already") from refused
+            raise Conflict("this was uploaded already") from refused
         raise
     ctx.emit(AppFileCreated(new.app_id, row.id))
     return row

@@ -36,22 +36,25 @@ class Content:
     sha256: str
 
 
-async def receive(ctx: Ctx, upload: Upload, admit: Admit) -> Content:
+async def receive(ctx: Ctx, upload: Upload, admit: Admit, size_bytes: int | None = None) -> Content:
     """Store the bytes of `upload` and keep them, for what this operation is about to make of them.
 
     `admit` is asked first, in a unit of its own: it refuses what can be refused before a byte is read, and says how
-    many bytes may come. To be called before the operation asks the database for anything, so that it holds no
-    connection while they do. Raises as `store` and `keep` do.
+    many bytes may come; `size_bytes`, if given, is how many must. To be called before the operation asks the database
+    for anything, so that it holds no connection while they do. Raises as `store` and `keep` do.
     """
 
     async def admitted(apart: Ctx) -> tuple[UUID, int]:
         apart.enter(ctx.tenant_id)
         bytes_max = await admit(apart)
+        bytes_max = bytes_max if size_bytes is None else min(bytes_max, size_bytes)
         check_size(upload.size_bytes, bytes_max)
         return await announce(apart), bytes_max
 
     id, bytes_max = await ctx.apart(admitted)
     content = await store(ctx, id, upload, bytes_max)
+    if size_bytes is not None and content.size_bytes != size_bytes:
+        raise Invalid("file", f"the file has {content.size_bytes} bytes, {size_bytes} were announced")
     await keep(ctx, content)
     return content
 

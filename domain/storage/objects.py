@@ -146,13 +146,7 @@ async def upload(ctx: Ctx, bucket: str, file: Upload, parent_id: UUID | None, na
 async def receive(ctx: Ctx, new: NewFile, file: Upload) -> StorageObject:
     """The file with its bytes; whether it may be was decided when `new` was made. Raises as `upload` does."""
 
-    async def admit(apart: Ctx) -> int:
-        bytes_max = await check(apart, new)
-        return bytes_max if new.size_bytes is None else min(bytes_max, new.size_bytes)
-
-    content = await blobs.receive(ctx, file, admit)
-    if new.size_bytes is not None and content.size_bytes != new.size_bytes:
-        raise Invalid("file", f"the file has {content.size_bytes} bytes, {new.size_bytes} were announced")
+    content = await blobs.receive(ctx, file, lambda apart: check(apart, new), new.size_bytes)
     row = _row(ctx, new.bucket, new.name, new.parent_id, new.uploaded_by)
     row.id, row.is_file, row.media_type = new.id, True, new.media_type
     row.blob_id, row.size_bytes, row.sha256 = content.id, content.size_bytes, content.sha256

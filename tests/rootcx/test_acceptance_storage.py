@@ -1,5 +1,6 @@
 """What RootCX's clients rely on of storage: behaviours 53, 54 and 56 of its reference, and its tables of routes."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from tests.rootcx.test_acceptance import refused
 
 OBJECTS = "/api/v1/storage/objects"
 PNG = b"\x89PNG\r\n\x1a\n"
+POSTGRES_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00"
 
 
 def bucket(admin: Person, name: str, **rules: Any) -> str:
@@ -96,3 +98,104 @@ def test_56_an_app_takes_documents_by_their_extension(admin: Person) -> None:
     assert answer.json() == {"file_id": answer.json()["file_id"], "original_name": "x.CSV", "size": 8}
     refused(admin.client.post(path, data={"file": "x.csv"}), 400)
     refused(admin.client.post("/api/v1/apps/nowhere/upload", files={"file": ("x.csv", b"1")}), 404)
+
+
+# What the tables of its section 2.14 say besides.
+
+
+def test_buckets_look_as_clients_know_them(admin: Person) -> None:
+    rules = {"public": True, "max_file_size": 1048576, "allowed_types": ["image/*", "application/pdf"]}
+    bucket(admin, "shapes", **rules)
+    buckets = admin.client.get("/api/v1/storage/buckets").json()
+    names = [row["name"] for row in buckets]
+    assert names == sorted(names)
+    assert "default" in names
+    row = next(row for row in buckets if row["name"] == "shapes")
+    assert re.fullmatch(POSTGRES_TIME, row.pop("created_at"))
+    assert row == {"name": "shapes", **rules}
+    row = next(row for row in buckets if row["name"] == "default")
+    assert (row["public"], row["max_file_size"], row["allowed_types"]) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"name": "default"}, "exists"),
+        ({"name": "a b"}, "1 to 63"),
+        ({"name": "x" * 64}, "name"),
+        ({}, "name is required"),
+        ({"name": "x", "max_file_size": 0}, "max_file_size"),
+        ({"name": "x", "max_file_size": "much"}, "max_file_size"),
+        ({"name": "x", "allowed_types": "image/*"}, "allowed_types"),
+        ({"name": "x", "allowed_types": ["image"]}, "allowed_types.0"),
+    ],
+)
+def test_buckets_that_are_refused(admin: Person, body: dict[str, Any], text: str) -> None:
+    refused(admin.client.post("/api/v1/storage/buckets", json=body), 400, text)
+
+
+def test_objects_look_as_clients_know_them(admin: Person) -> None:
+    objects = bucket(admin, "looks")
+    year = folder(admin, objects, "2025")
+    made = upload(admin, objects, "a.bin", b"12345", parent_id=year).json()
+    assert made == {"id": made["id"], "name": "a.bin", "content_type": "application/octet-stream", "size": 5}
+    [row] = listed(admin, objects, parent_id=year)
+    assert re.fullmatch(POSTGRES_TIME, row.pop("created_at"))
+    assert row == {
+        "id": made["id"],
+        "bucket": "looks",
+        "parent_id": year,
+        "name": "a.bin",
+        "is_folder": False,
+        "content_type": "application/octet-stream",
+        "size": 5,
+        "metadata": {},
+        "uploaded_by": admin.id,
+    }
+    [row] = listed(admin, objects)
+    looks = ("is_folder", "content_type", "size", "parent_id")
+    assert [row[key] for key in looks] == [True, "application/x-directory", 0, None]
+    assert admin.client.get(f"{objects}/{made['id']}/ancestors").json() == [
+        {"id": year, "name": "2025"},
+        {"id": made["id"], "name": "a.bin"},
+    ]
+
+
+def test_lists_and_folders_that_are_refused(admin: Person) -> None:
+    objects = bucket(admin, "refusals")
+    assert listed(admin, f"{OBJECTS}/nowhere") == []
+    assert listed(admin, objects, parent_id=str(uuid4())) == []
+    refused(admin.client.get(objects, params={"parent_id": "no-uuid"}), 400, "parent_id")
+    refused(admin.client.post(objects, json={"name": " "}), 400, "name")
+    refused(admin.client.post(objects, json={"name": "x", "parent_id": "no-uuid"}), 400, "parent_id")
+    refused(admin.client.post(objects, json={"name": "x", "parent_id": str(uuid4())}), 404, "parent_id")
+    refused(admin.client.post(f"{OBJECTS}/nowhere", json={"name": "x"}), 404, "nowhere")
+    refused(upload(admin, f"{OBJECTS}/nowhere", "a"), 404, "nowhere")
+    folder(admin, objects, "x")
+    refused(admin.client.post(objects, json={"name": "x"}), 400, "taken")
+    refused(upload(admin, objects, "x"), 400, "taken")
+    assert [row["name"] for row in listed(admin, objects)] == ["x"]
+
+
+def test_moves_by_patch(admin: Person) -> None:
+    objects = bucket(admin, "moves")
+    year, id = folder(admin, objects, "2025"), upload(admin, objects, "a.txt").json()["id"]
+
+    def patch(**body: Any) -> httpx.Response:
+        return admin.client.patch(f"{objects}/{id}", json=body)
+
+    assert patch(parent_id=year).json() == {"id": id, "updated": True}
+    assert patch(name="b.txt").json() == {"id": id, "updated": True}
+    assert [row["name"] for row in listed(admin, objects, parent_id=year)] == ["b.txt"]
+    for top in ("", "null", None):
+        assert patch(parent_id=year).status_code == 200
+        assert patch(parent_id=top).status_code == 200
+        assert [row["name"] for row in listed(admin, objects)] == ["2025", "b.txt"]
+    refused(patch(name=""), 400, "name")
+    refused(patch(parent_id="no-uuid"), 400, "parent_id")
+    refused(patch(parent_id=str(uuid4())), 404, "parent_id")
+    refused(admin.client.patch(f"{objects}/{uuid4()}", json={"name": "x"}), 404)
+    refused(admin.client.patch(f"{objects}/no-uuid", json={"name": "x"}), 400)
+    refused(admin.client.get(f"{objects}/{year}"), 400, "folder")
+    refused(admin.client.get(f"{objects}/{uuid4()}"), 404)
+    refused(admin.client.delete(f"{objects}/{uuid4()}"), 404)
