@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -80,8 +81,12 @@ class Databases:
 
     def new(self) -> str:
         """The URL of a fresh database."""
-        name = f"stoa_{next(_numbers)}"
-        settled(self._as_superuser(f"CREATE DATABASE {name} OWNER stoa TEMPLATE {TEMPLATE}"))
+        return self.copy_of(self._named(TEMPLATE))
+
+    def copy_of(self, url: str) -> str:
+        """The URL of a database with the same in it as this one, to which nobody may be connected."""
+        name, template = f"stoa_{next(_numbers)}", urlsplit(url).path.removeprefix("/")
+        settled(self._as_superuser(f"CREATE DATABASE {name} OWNER stoa TEMPLATE {template}"))
         return self._named(name)
 
 
