@@ -11,7 +11,7 @@ from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
 from domain.kernel.secret import SecretText
 from domain.sign_in import delivery, federated, magic_links, model, providers
-from domain.sign_in.federated import Comeback
+from domain.sign_in.federated import Beginning, Comeback
 from domain.sign_in.magic_links import Invitation
 from domain.sign_in.model import Delivery as DomainDelivery
 from domain.sign_in.providers import ProviderDraft
@@ -157,9 +157,11 @@ class SignInMutation:
         ] = None,
         delivery: Annotated[SignInDelivery, about("How the session gets there.")] = DomainDelivery.NONCE,  # type: ignore[valid-type]
         host: Annotated[str | None, about("The host and port the browser asked, if it is to be a browser.")] = None,
+        browser_key: Annotated[str | None, about("What the browser got when it began before.")] = None,
     ) -> federated.Begun:
         """Begin to sign in by an OpenID provider: authorization code, PKCE, state and nonce. Good for ten minutes."""
-        return await federated.begin(info.context, provider, redirect_uri, delivery, host)
+        asked = Beginning(redirect_uri, delivery, host, browser_key)
+        return await federated.begin(info.context, provider, asked)
 
     @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN])
     async def finish_sign_in(

@@ -49,4 +49,4 @@ class Outbound(Protocol):
 
 def is_loopback_name(host: str) -> bool:
     """Whether a URL's host says outright that it is this machine."""
-    return host.lower() in ("localhost", "127.0.0.1", "::1")
+    return host.lower() in ("localhost", "127.0.0.1")

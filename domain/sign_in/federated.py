@@ -44,27 +44,42 @@ class Begun:
     browser_key: str | None
 
 
-async def begin(
-    ctx: Ctx, provider_id: str, redirect_uri: str | None, delivery: Delivery, host: str | None = None
-) -> Begun:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a browser says when it begins.
+
+    `host` is the one it asked, `localhost:9100`. `browser_key` is what it was given before: it may begin twice, in
+    two windows, and is the same browser.
+    """
+
+    redirect_uri: str | None = None
+    delivery: Delivery = Delivery.NONCE
+    host: str | None = None
+    browser_key: str | None = None
+
+
+async def begin(ctx: Ctx, provider_id: str, asked: Beginning) -> Begun:
     """Begin to sign in by a provider.
 
-    `host` is the one the browser asked, `localhost:9100`: where that is another name of the machine we are public as,
-    it begins anew under the public one, or what it is given to be known again by would not come back. Raises Missing,
-    Limited, Failed; Invalid on `redirectUri`.
+    A browser that knows the machine we are public as by another name begins anew under the public one: what it is
+    given to be known again by would not come back. Raises Missing, Limited, Failed; Invalid on `redirectUri`.
     """
+    urls, redirect_uri = ctx.ports.sign_in_urls, asked.redirect_uri
     if redirect_uri is not None:
-        own_address("redirectUri", redirect_uri, ctx.ports.sign_in_urls.public)
-    if host is not None and _is_alias(host, urlsplit(ctx.ports.sign_in_urls.public)):
-        again = {"token_delivery": delivery.value, **({} if redirect_uri is None else {"redirect_uri": redirect_uri})}
-        return Begun(_asking(ctx.ports.sign_in_urls.authorize(provider_id), again), None)
+        own_address("redirectUri", redirect_uri, urls.public)
+    if asked.host is not None and _is_alias(asked.host, urlsplit(urls.public)):
+        again = {"token_delivery": asked.delivery.value, **({"redirect_uri": redirect_uri} if redirect_uri else {})}
+        return Begun(_asking(urls.authorize(provider_id), again), None)
     provider = await ctx.apart(lambda apart: providers.usable(apart, provider_id))
     await ctx.ports.limits.take(BEGUN, f"{ctx.tenant_id} {ctx.request.client_ip}")
     try:
         discovery = await ctx.ports.open_id.discovered(provider.issuer_url)
     except ProviderFailed as failed:
         raise Failed(f"provider '{provider_id}': {failed}") from failed
-    state, browser_key, nonce, verifier = (new_token() for _ in range(4))
+    state, nonce, verifier = new_token(), new_token(), new_token()
+    browser_key = asked.browser_key or ""
+    if not is_token(browser_key):
+        browser_key = new_token()
     await ctx.add(
         SignInAttempt(
             state_hash=token_hash(state),
@@ -73,21 +88,21 @@ async def begin(
             nonce=nonce,
             code_verifier=verifier,
             redirect_uri=redirect_uri,
-            delivery=delivery,
+            delivery=asked.delivery,
             expires_at=ctx.now + ATTEMPT_LIFE,
         )
     )
-    asked = {
+    wanted = {
         "response_type": "code",
         "client_id": provider.client_id,
-        "redirect_uri": ctx.ports.sign_in_urls.callback,
+        "redirect_uri": urls.callback,
         "scope": " ".join(provider.scopes),
         "state": state,
         "nonce": nonce,
         "code_challenge": _challenge(verifier),
         "code_challenge_method": "S256",
     }
-    return Begun(_asking(discovery.authorization_endpoint, asked), browser_key)
+    return Begun(_asking(discovery.authorization_endpoint, wanted), browser_key)
 
 
 def _is_alias(host: str, public: SplitResult) -> bool:
@@ -102,9 +117,9 @@ def _challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-def _asking(endpoint: str, asked: dict[str, str]) -> str:
+def _asking(endpoint: str, wanted: dict[str, str]) -> str:
     parts = urlsplit(endpoint)
-    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, urlencode(asked)) if part)))
+    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, urlencode(wanted)) if part)))
 
 
 # And back.

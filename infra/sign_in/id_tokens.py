@@ -5,6 +5,7 @@ it points to, is looked at. Signatures are public-key ones only, so that no key 
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,11 @@ def key_id_of(token: str, supported: frozenset[str] | None) -> str | None:
     """The id of the key that a token says it is signed with. Raises TokenRefused for a token we do not verify."""
     header = _header(token)
     algorithm = header.get("alg")
-    if algorithm not in ALGORITHMS or (supported is not None and algorithm not in supported):
+    if (
+        not isinstance(algorithm, str)
+        or algorithm not in ALGORITHMS
+        or (supported is not None and algorithm not in supported)
+    ):
         raise TokenRefused("the ID token is not signed by an algorithm of the provider's")
     if "crit" in header or "b64" in header:
         raise TokenRefused("the ID token has a header that is not known here")
@@ -118,7 +123,7 @@ def _header(token: str) -> dict[str, Any]:
 
 def _verified(token: str, keys: Sequence[Key]) -> dict[str, Any]:
     from joserfc import jwt
-    from joserfc.errors import JoseError
+    from joserfc.errors import JoseError, SecurityWarning
     from joserfc.jws import JWSRegistry
 
     header = _header(token)
@@ -130,7 +135,9 @@ def _verified(token: str, keys: Sequence[Key]) -> dict[str, Any]:
         raise TokenRefused("the ID token does not say which key it is signed with")
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     try:
-        return jwt.decode(token, fitting[0].jwk, algorithms=[algorithm], registry=registry).claims
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # of `EdDSA`, the older name that providers use
+            return jwt.decode(token, fitting[0].jwk, algorithms=[algorithm], registry=registry).claims
     except (JoseError, ValueError, TypeError) as problem:
         raise TokenRefused("the signature of the ID token is not good") from problem
 

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import itertools
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +16,11 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import orjson
 from joserfc import jwt
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 CLIENT_ID = "stoa-client"
+_numbers = itertools.count(1)
 SECRET = "s3cret: with/odd+characters"
 
 
@@ -78,11 +82,15 @@ class Provider:
         }
 
     def granted(self, location: str, **claims: Any) -> dict[str, str]:
-        """What the provider sends back to whoever followed `location` and agreed to be who the claims say."""
+        """What the provider sends back to whoever followed `location` and agreed to be who the claims say.
+
+        Without claims it is somebody nobody has heard of.
+        """
         assert location.startswith(f"{self.url}/authorize?flow=web&"), location
         asked = dict(parse_qsl(urlsplit(location).query))
         code = token_urlsafe(16)
-        self.grants[code] = Grant(asked, {"sub": "sub-1", "email": "ann@example.com", **claims})
+        number = next(_numbers)
+        self.grants[code] = Grant(asked, {"sub": f"sub-{number}", "email": f"person-{number}@example.com", **claims})
         return {"code": code, "state": asked["state"]}
 
     def signed(self, **claims: Any) -> str:
@@ -94,7 +102,9 @@ class Provider:
         whole = {name: value for name, value in whole.items() if value is not None}
         header = {"alg": self.algorithm, "kid": key_id, **self.header}
         header = {name: value for name, value in header.items() if value is not None}
-        return jwt.encode(header, whole, key, algorithms=[self.algorithm])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)
+            return jwt.encode(header, whole, key, algorithms=[self.algorithm])
 
     # Endpoints.
 
@@ -144,6 +154,7 @@ def providing(host: str = "127.0.0.1") -> Iterator[Provider]:
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(told)))
+            self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(told)
 
