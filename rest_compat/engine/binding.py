@@ -164,7 +164,8 @@ class _Source:
         if self._form is not None:
             return self._file(slot, self._form)
         upload = await self._call.raw() if self._body is _ABSENT else None
-        return None if upload is None else (slot.name, [upload] if is_list(slot.type) else upload)
+        name = "" if slot.name == ANYTHING else slot.name
+        return None if upload is None else (name, [upload] if is_list(slot.type) else upload)
 
     def _text(self, slot: Slot, texts: Texts) -> Found | None:
         if not texts:
@@ -211,14 +212,14 @@ class _Source:
     @staticmethod
     def _file(slot: Slot, form: Form) -> Found | None:
         names = form.files if slot.name == ANYTHING else slot.names
-        uploads = [upload for name in names for upload in form.files.get(name, ())]
-        if not uploads:
+        found = [(name, upload) for name in names for upload in form.files.get(name, ())]
+        if not found:
             return None
         if is_list(slot.type):
-            return slot.name, uploads
-        if len(uploads) > 1:
+            return found[0][0], [upload for _, upload in found]
+        if len(found) > 1:
             raise invalid(None if slot.name == ANYTHING else slot.name, "there must be one file, not more")
-        return slot.name, uploads[0]
+        return found[0]
 
 
 def _refuse_contradiction(slot: Slot, given: Sequence[str], values: Mapping[str, Any]) -> None:
