@@ -25,11 +25,15 @@ class _Nobody:
         return None
 
 
+def sdl_and_backend() -> tuple[str, Any]:
+    """What a REST adapter needs to compile documents, and no more."""
+    return sdl(build_schema()), _Nobody()
+
+
 def adapter() -> RestAdapter:
     """The REST adapter with every document compiled. Raises Failure with the first one that is wrong."""
-    nobody: Any = _Nobody()
     try:
-        made = RestAdapter(SYSTEMS, sdl(build_schema()), nobody, "http://127.0.0.1:9100")
+        made = RestAdapter(SYSTEMS, *sdl_and_backend(), "http://127.0.0.1:9100")
         made.compile_all()
     except CompileError as wrong:
         raise Failure(str(wrong)) from wrong

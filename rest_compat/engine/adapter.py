@@ -72,7 +72,7 @@ class RestAdapter:
         self.systems = tuple(systems)
         self.schema = api_schema(schema)
         self.routes: list[Route] = []
-        self._backend = backend
+        self.backend = backend
         self._base_url = base_url
         self._table: Table[Route | ByHand] = Table()
         self._spelled: dict[str, RouteDocument] = {}
@@ -190,8 +190,8 @@ class RestAdapter:
         if route.navigation:
             exchange.keep_nothing()
         info = CallInfo(exchange.meta.request_id, exchange.client_ip)
-        caller = await self._backend.caller(route.system.token(call.request), info)
-        refusal = await self._backend.admit(compiled.handle, caller)
+        caller = await self.backend.caller(route.system.token(call.request), info)
+        refusal = await self.backend.admit(compiled.handle, caller)
         if refusal is not None:
             raise refusal
         _refuse_other_media(route, exchange)
@@ -227,7 +227,7 @@ class RestAdapter:
     async def _run(self, route: Route, bound: Bound, caller: Caller, exchange: Exchange, receive: Receive) -> None:
         compiled = route.compiled
         key = None if exchange.reads else exchange.request_headers.get("idempotency-key")
-        result = await self._backend.run(compiled.handle, bound.variables, caller, key)
+        result = await self.backend.run(compiled.handle, bound.variables, caller, key)
         exchange.headers += text_headers(result.headers)
         if result.refusals or result.data is None:
             raise bound.named(_refusal(result))
@@ -258,7 +258,7 @@ class RestAdapter:
     async def _file(self, reference: Any, exchange: Exchange, receive: Receive, headers: Headers) -> None:
         if reference is None:
             raise Refusal("NOT_FOUND", "there is no file")
-        opened = await self._backend.open_file(str(reference))
+        opened = await self.backend.open_file(str(reference))
         if isinstance(opened, Elsewhere):
             await _redirect(exchange, 302, opened.url, headers)
         else:
@@ -267,7 +267,7 @@ class RestAdapter:
     # Streams.
 
     async def _stream(self, route: Route, bound: Bound, caller: Caller, exchange: Exchange, receive: Receive) -> None:
-        opened = await self._backend.stream(route.compiled.handle, bound.variables, caller)
+        opened = await self.backend.stream(route.compiled.handle, bound.variables, caller)
         if isinstance(opened, Result):
             raise bound.named(_refusal(opened))
         begun = _Begun()

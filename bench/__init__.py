@@ -1,0 +1,1 @@
+"""The figures on the README's page, measured: `python -m bench`, or one group of them: `python -m bench foundation`."""
