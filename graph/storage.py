@@ -16,7 +16,7 @@ from domain.storage import app_files, buckets, links, model, objects
 from domain.storage.buckets import Rules
 from domain.storage.names import ALLOWED_TYPES_MAX, MEDIA_TYPE_CHARS_MAX, NAME_CHARS_MAX
 from domain.storage.objects import LISTED_MAX, Place
-from domain.storage.rights import ANY, Action, bucket_key
+from domain.storage.rights import ANY, Action
 from graph.connection import FIRST, After, Connection, connection
 from graph.rules import PUBLIC, Access, about, bounded, mutation, query, refusal
 from graph.scalars import BigInt, FileRef, JsonObject
@@ -50,7 +50,7 @@ NOT_TAKEN = (
 
 
 def _may(action: Action, bucket: str = "{bucket}") -> Access:
-    return Access(permission=bucket_key(bucket, action) if bucket == ANY else f"storage:{bucket}:{action}")
+    return Access(permission=f"storage:{bucket}:{action}")
 
 
 def _reference(token: str) -> FileRef:

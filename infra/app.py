@@ -37,7 +37,15 @@ PAGE_POLICY = (
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 CATALOG = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
-EXPOSED = ["ETag", "X-Request-Id", "Retry-After", "Idempotency-Replayed", "Location", "Content-Disposition"]
+EXPOSED = [
+    "ETag",
+    "X-Request-Id",
+    "Retry-After",
+    "Idempotency-Replayed",
+    "Location",
+    "Content-Disposition",
+    "Content-Range",
+]
 
 log = get_logger(__name__)
 

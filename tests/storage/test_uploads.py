@@ -248,6 +248,44 @@ def test_forms_that_hold_no_file_or_too_many(stoa: Stoa, bucket: Bucket) -> None
     assert bucket.names() == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"../../etc/passwd",
+        b"/etc/passwd",
+        b"a\\\\..\\\\b",
+        b"..",
+        b"a\x00b",
+        b"a\x7fb",
+        b"x" * 5000,
+        "a\u202egpj.exe".encode(),
+        "a\u2028b".encode(),
+        b"   ",
+        b"",
+    ],
+)
+def test_names_that_are_refused_however_they_come(stoa: Stoa, bucket: Bucket, name: bytes) -> None:
+    body = b'--x\r\ncontent-disposition: form-data; name="f"; filename="%s"\r\n\r\nabc\r\n--x--\r\n' % name
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = bucket.person.client.post(f"{bucket.path}/upload", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    told = name.decode("latin-1")
+    assert bucket.person.client.post(bucket.path, json={"name": told}).status_code == 400
+    assert bucket.person.code(CREATE_UPLOAD, bucket=bucket.name, name=told, sizeBytes=1) == "INVALID_INPUT"
+    assert bucket.names() == []
+
+
+def test_a_name_that_holds_line_ends_makes_no_headers(bucket: Bucket) -> None:
+    client = bucket.person.client
+    part = 'content-disposition: form-data; name="f"; filename="a\r\nX-Injected: 1"'
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    body = f"--x\r\n{part}\r\n\r\nabc\r\n--x--\r\n".encode()
+    made = client.post(f"{bucket.path}/upload", content=body, headers=headers).json()
+    assert "\n" not in made["name"]  # the line ends with the name
+    assert "x-injected" not in client.get(f"{bucket.path}/{made['id']}").headers
+    assert client.post(bucket.path, json={"name": "a\r\nX-Injected: 1"}).status_code == 400
+
+
 def test_a_form_above_the_routes_limit_is_413(stoa: Stoa, bucket: Bucket) -> None:
     def more() -> Iterator[bytes]:
         yield b'--x\r\ncontent-disposition: form-data; name="f"; filename="a"\r\n\r\n'
