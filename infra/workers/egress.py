@@ -68,8 +68,8 @@ class WayOut:
         self._open.add(task)
         try:
             await self._serve((reader, writer))
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            pass  # either end may go at any time, and the app may say what it likes
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError, asyncio.CancelledError):
+            pass  # either end may go at any time, the app may say what it likes, and closing cancels us
         finally:
             self._open.discard(task)
             writer.close()

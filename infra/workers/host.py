@@ -155,11 +155,12 @@ class Host:
             self._wake.clear()
 
     async def _look(self) -> None:
-        began = monotonic()
+        began, ours = monotonic(), list(self._workers)  # one that comes meanwhile may not be in the answer
         wanted = await self._leases.renew()
         self._renewed = began
-        for app in [app for app in self._workers if app not in wanted]:
-            await self._drop(app)
+        for app in ours:
+            if app not in wanted:
+                await self._drop(app)
         due = [app for app, want in wanted.items() if want is Wanted.RUNNING and app not in self._workers]
         for app in [*due, *await self._leases.orphans()]:
             await self._adopt(app)
@@ -351,9 +352,7 @@ class Host:
 
             await self._platform.perform(Actor(archive.tenant_id, archive.by), REQUEST, record)
             await self._leases.want(app, Wanted.RUNNING)
-            worker = self._worker(app)
-            await worker.stop()
-            await worker.start()
+            await self._worker(app).restart()
 
     async def start(self, tenant_id: UUID, app_id: str) -> None:
         app = (tenant_id, app_id)
@@ -375,8 +374,7 @@ class Host:
             worker = self._workers.get(app)
             if worker is None or worker.state is WorkerState.STOPPED:
                 return False
-            await worker.stop()
-            await worker.start()
+            await worker.restart()
             return True
 
     async def state(self, tenant_id: UUID, app_id: str) -> WorkerState | None:

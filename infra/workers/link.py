@@ -186,8 +186,8 @@ class LinkServer:
         try:
             sender = await _admitted((reader, writer), self._keys)
             await _Serving(sender, self._serve).run(reader)
-        except (Lost, TimeoutError):
-            pass
+        except (Lost, TimeoutError, asyncio.CancelledError):
+            pass  # asyncio makes noise about a connection whose task was cancelled
         finally:
             self._connections.discard(task)
             writer.transport.abort()

@@ -311,9 +311,10 @@ class WorkerProcess:
         except LineTooLong:
             self.end(f"it wrote a line of more than {LINE_BYTES_MAX} bytes")
             return
-        with suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self.jailed.process.wait(), SHUTDOWN_S)
-        self.end("it closed its standard output")
+        except TimeoutError:
+            self.end("it closed its standard output")
 
     async def _heard(self, line: bytes) -> None:
         message = _message(line)

@@ -103,6 +103,7 @@ class Jailed:
 
     def close(self) -> None:
         """Let go of the descriptors."""
+        self.process._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way to
         if self.first is not None:
             os.close(self.first)
             self.first = None

@@ -51,17 +51,26 @@ class SupervisedWorker:
 
     async def stop(self) -> None:
         """End it, and leave it so."""
+        if self._supervising is not None:
+            await self._end(WorkerState.STOPPING)
+            await self._become(WorkerState.STOPPED)
+            self.say("worker stopped")
+
+    async def restart(self) -> None:
+        """End it, if it runs, and run it anew; who asks for it meanwhile waits. Raises Failed as `start` does."""
+        if self._supervising is not None:
+            await self._end(WorkerState.STARTING)
+            self.say("worker stopped")
+        await self.start()
+
+    async def _end(self, state: WorkerState) -> None:
         supervising, self._supervising = self._supervising, None
-        if supervising is None:
-            return
-        if self.state is not WorkerState.CRASHED:
-            await self._become(WorkerState.STOPPING)
+        await self._become(state)
         if self._process is not None:
             await self._process.stop()
-        supervising.cancel()
-        await asyncio.gather(supervising, return_exceptions=True)
-        await self._become(WorkerState.STOPPED)
-        self.say("worker stopped")
+        if supervising is not None:
+            supervising.cancel()
+            await asyncio.gather(supervising, return_exceptions=True)
 
     async def process(self) -> WorkerProcess:
         """The process, once it runs. Raises Failed when it will not."""
@@ -103,8 +112,8 @@ class SupervisedWorker:
             while True:
                 await self._become(WorkerState.STARTING)
                 how = await self._run(again)
-                if self.state is WorkerState.STOPPING:
-                    return
+                if self._supervising is not asyncio.current_task():
+                    return  # somebody ends it
                 self._crashes.append(monotonic())
                 self.say(f"worker crashed: {how}")
                 log.warning("worker_crashed", app=self._app_id, how=how)
