@@ -110,7 +110,7 @@ class LiveRing:
         """Where the keys come from, for messages."""
         return self._use.variable if self._path is None else str(self._path)
 
-    def keys(self) -> tuple[Key, ...]:
+    def now(self) -> tuple[Key, ...]:
         """The keys as they are now. Raises Misuse for a file that cannot be read."""
         if self._path is not None:
             seen = self._stamp(self._path)

@@ -70,7 +70,7 @@ class Platform:
             feed=self.feed,
             machine=LocalMachine(settings.data_dir),
             catalog=Catalog(),
-            cipher=AesGcmCipher(self.master_keys.keys),
+            cipher=AesGcmCipher(self.master_keys.now),
             outbound=self.outbound,
             limits=self.limits,
             open_id=OpenIdClient(self.outbound),

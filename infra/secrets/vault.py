@@ -37,7 +37,7 @@ async def rotate(database: Database, ring: LiveRing) -> tuple[str, int]:
 
     A rotation that was broken off goes on with the key it had begun with. Raises Failure.
     """
-    cipher = AesGcmCipher(ring.keys)
+    cipher = AesGcmCipher(ring.now)
     await check(database, cipher, ring.source)
     if ring.rotates and not await _in_unit(database, cipher, rotation.waiting):
         ring.rotate()

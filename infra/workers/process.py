@@ -256,7 +256,7 @@ class WorkerProcess:
                 answered = await answer
         except TimeoutError:
             self._end_if_stuck(began, used_s)
-            raise Failed(f"{type} timeout ({timeout_s:g}s)") from None
+            raise Failed(f"{type} timeout ({timeout_s:.3g}s)") from None
         finally:
             del self._answers[answer_type, id], self._served[id]
         error = answered.get("error")
