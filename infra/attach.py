@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.failure import Misuse
@@ -46,6 +48,17 @@ def database(settings: Settings) -> Iterator[str]:
         finally:
             postgres.stop()
             lock.release()
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """The URL of an empty PostgreSQL of its own, gone afterwards: what code says is judged without anyone's data."""
+    with TemporaryDirectory(prefix="stoa-scratch-", ignore_cleanup_errors=True) as folder:
+        postgres = EmbeddedPostgres(Path(folder), durable=False)
+        try:
+            yield postgres.start()
+        finally:
+            postgres.stop()
 
 
 def _announced(settings: Settings) -> Holder | None:

@@ -111,7 +111,7 @@ def revise(message: Annotated[str, typer.Argument(help="What the migration does,
         await migrations.upgrade(url)
         print(await migrations.revise(url, message))
 
-    with attach.database(settings_of()) as url:
+    with attach.scratch() as url:
         asyncio.run(write(url))
 
 
@@ -135,7 +135,7 @@ def check() -> None:
         await migrations.upgrade(url)
         return await migrations.differences(url)
 
-    with attach.database(settings_of()) as url:
+    with attach.scratch() as url:
         differences = asyncio.run(compared(url))
     if differences:
         print("\n".join(differences))

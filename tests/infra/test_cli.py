@@ -1,4 +1,3 @@
-
 """The command line: what it prints, and what it says when it is held wrong."""
 
 import re
@@ -60,4 +59,11 @@ def test_keys_of_the_environment_are_not_ours_to_rotate(tmp_path):
     environ = {"STOA_DATA_DIR": str(tmp_path / "data"), "STOA_SECRET_KEY": "x" * 32}
     code, _, err = outcome("keys", "rotate", **environ)
     assert (code, err[:39]) == (2, "stoa: the keys come from STOA_SECRET_KE")
+    assert not (tmp_path / "data").exists()
+
+
+def test_check_judges_the_code_and_touches_no_data(tmp_path):
+    code, out, _ = outcome("check", STOA_DATA_DIR=str(tmp_path / "data"), STOA_DATABASE_URL="postgresql://nobody@::1/x")
+    assert code == 0
+    assert re.search(r"^\d+ routes compile, schema.graphql is current, models and migrations agree$", out, re.MULTILINE)
     assert not (tmp_path / "data").exists()
