@@ -1,0 +1,1 @@
+"""Integrations: what other services can do for people, apps and agents here, with the accounts they connected."""
