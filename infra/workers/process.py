@@ -36,7 +36,7 @@ LINES_PER_S, LINES_AT_ONCE = 1_000, 5_000
 BYTES_PER_S, BYTES_AT_ONCE = 8 * 2**20, 32 * 2**20
 
 # A call that waits for its answer, while the processor is busy and nothing is said: the loop is stuck.
-STUCK_SHARE = 0.7
+STUCK_SHARE, STUCK_S_MIN = 0.7, 1.0
 
 LEVELS = frozenset({"info", "warn", "error", "debug"})
 RUN_EVENTS = frozenset({"agent_chunk", "agent_tool_call", "agent_session_compacted", "agent_done", "agent_error"})
@@ -290,16 +290,18 @@ class WorkerProcess:
         self._served.pop(id, None)
 
     def _processor_s(self) -> float:
-        """Seconds of processor its first process has used so far."""
+        """Seconds for which its first process has used a processor, or waited for one that others had."""
         with suppress(OSError, IndexError, ValueError):
-            user, system = _read(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[11:13]
-            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+            threads = (_read(f"{task.path}/schedstat").split() for task in os.scandir(f"/proc/{self.pid}/task"))
+            return sum(int(ran) + int(waited) for ran, waited, _ in threads) / 1e9
         return 0.0
 
     def _end_if_stuck(self, began: float, used_s: float) -> None:
-        """A process that has said nothing since, and was busy all the time, will not come back by itself."""
-        waited_s = monotonic() - began
-        if self._last_heard < began and self._processor_s() - used_s > STUCK_SHARE * waited_s:
+        """A process that has long said nothing, and was busy meanwhile, will not come back by itself."""
+        now = monotonic()
+        waited_s = now - began
+        long_s = max(STUCK_S_MIN, STUCK_SHARE * waited_s)  # what it said meanwhile may have been its very first words
+        if now - self._last_heard > long_s and self._processor_s() - used_s > long_s:
             self.end(f"it was busy for {waited_s:.0f} s and answered nothing")
 
     # Hearing it.
