@@ -196,11 +196,11 @@ def author(ctx: Ctx) -> Author:
 async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:
     """Store a new record. Fields left out take their default. Raises Denied, Missing, Conflict, Invalid."""
     at = await opened(ctx, app_id, entity, Verb.CREATE)
-    row = _row(at, values, "values")
+    row = row_of(at, values, "values")
     if not row:
         raise Invalid("values", "the record must have at least one field")
-    _refuse_missing(at, row)
-    return (await _insert(ctx, at, [row]))[0]
+    refuse_missing(at, row)
+    return (await insert_rows(ctx, at, [row]))[0]
 
 
 async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[RawJson]:
@@ -214,17 +214,17 @@ async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[
         raise Invalid("values", "the records must be a list")
     if not 1 <= len(records) <= BULK_MAX:
         raise Invalid("values", f"there must be 1 to {BULK_MAX} records, there are {len(records)}")
-    rows = [_row(at, values, f"values.{index}") for index, values in enumerate(records)]
+    rows = [row_of(at, values, f"values.{index}") for index, values in enumerate(records)]
     if not all(records) or not any(rows):
         raise Invalid("values", "each record must have at least one field")
     names = {name for row in rows for name in row}
     rows = [{name: row.get(name) for name in names} for row in rows]
     for index, row in enumerate(rows):
-        _refuse_missing(at, row, f"values.{index}.")
-    return await _insert(ctx, at, rows)
+        refuse_missing(at, row, f"values.{index}.")
+    return await insert_rows(ctx, at, rows)
 
 
-def _row(at: Opened, values: Any, path: str) -> dict[str, Any]:
+def row_of(at: Opened, values: Any, path: str) -> dict[str, Any]:
     """The fields to write, checked and in stored form. The system's own are left out. Raises Invalid."""
     if not isinstance(values, dict):
         raise Invalid(path, "the record must be an object")
@@ -264,14 +264,16 @@ def _refuse_other(field: Field, stored: Any) -> None:
         raise Invalid(field.name, f"field '{field.name}' must be one of {', '.join(field.options[:20])}")
 
 
-def _refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None:
+def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None:
+    """Raises Invalid where a required field has no value, and no default."""
     for field in at.entity.fields:
         absent = row.get(field.name) is None and (field.name in row or field.default is None)
         if field.required and absent and field.name != "id":
             raise Invalid(f"{prefix}{field.name}", f"field '{field.name}' is required")
 
 
-async def _insert(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:
+async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:
+    """Insert rows in stored form, each with the same fields, as they are. Raises Conflict, Invalid."""
     fields = [field for name, field in at.entity.columns.items() if name in rows[0]]
     text = str(json_of(rows))
     stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx)))
@@ -282,7 +284,7 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     """Change the given fields of a record; null clears one. Raises Denied, Missing, Conflict, Invalid."""
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.UPDATE)
-    row = {name: value for name, value in _row(at, changes, "values").items() if name != "id"}
+    row = {name: value for name, value in row_of(at, changes, "values").items() if name != "id"}
     fields = [field for name, field in at.entity.columns.items() if name in row]
     text = str(json_of(row))
     statement = sql.update(at.schema, at.entity, fields, _id_operand(at, id), text, author(ctx))
