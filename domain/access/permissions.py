@@ -39,9 +39,19 @@ def app_key(app_id: str, key: str) -> str:
     return f"app:{app_id}:{key}"
 
 
+def integration_key(id: str, key: str) -> str:
+    """The key for an action of an integration, or to `manage` it for others."""
+    return f"integration:{id}:{key}"
+
+
 def record_key(app_id: str, entity: str, verb: Verb) -> str:
     """The key that allows `verb` on the records of one entity."""
     return f"app:{app_id}:{entity}.{verb}"
+
+
+def tool_key(name: str) -> str:
+    """The key that lets an agent use a tool."""
+    return f"tool:{name}"
 
 
 def is_key(text: str) -> bool:
@@ -62,6 +72,12 @@ class Grants:
     def allows(self, key: str) -> bool:
         """Whether one of the keys is `key` or covers it."""
         return self.everything or key in self.keys or key.startswith(self._prefixes)
+
+    def both(self, other: "Grants") -> "Grants":
+        """What is allowed by each of the two."""
+        return Grants(
+            {key for key in self.keys if other.allows(key)} | {key for key in other.keys if self.allows(key)}
+        )
 
     def __repr__(self) -> str:
         return f"Grants({sorted(self.keys)})"

@@ -382,6 +382,20 @@ async def make_app_admin(ctx: Ctx, app_id: str, user_id: UUID) -> None:
     await give_role(ctx, user_id, name)
 
 
+async def provide_role(ctx: Ctx, name: str, description: str, keys: Sequence[str]) -> None:
+    """Write a role of the platform's own making, if it is not there: what people made of it stays."""
+    row = {"tenant_id": ctx.tenant_id, "name": name, "description": description, "inherits": []}
+    await ctx.execute(
+        insert(Role).values({**row, "permissions": list(keys), "created_at": ctx.now}).on_conflict_do_nothing()
+    )
+
+
+async def take_roles(ctx: Ctx, user_id: UUID) -> None:
+    """Take every role from an account that is none of people's."""
+    held = RoleAssignment.user_id == user_id
+    await ctx.execute(delete(RoleAssignment).where(RoleAssignment.tenant_id == ctx.tenant_id, held))
+
+
 async def register_keys(ctx: Ctx, app_id: str, keys: Mapping[str, str]) -> None:
     """Make `keys` (stored form -> description) the registered keys of this app, and only them."""
     await ctx.execute(

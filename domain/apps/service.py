@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from domain.access import service as access
-from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, record_key
+from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, integration_key, record_key
+from domain.agents import registration as agents
 from domain.apps.catalog import schema_of
 from domain.apps.events import AppChanged
 from domain.apps.manifest import KINDS, Manifest, parse_manifest
@@ -21,6 +22,7 @@ from domain.records.plan import Step, apply, inspect, needed, plan, schema_exist
 from domain.secrets import service as secrets
 from domain.storage import app_files
 from domain.workers import service as workers
+from domain.workers.model import Part
 
 APPS_MAX = 10_000
 LOCK_TIMEOUT = "5s"
@@ -77,6 +79,8 @@ async def install(ctx: Ctx, source: object) -> Installed:
     app = await ctx.add(_new_app(ctx, manifest)) if there is None else await _rewritten(ctx, there, manifest)
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
+    code = await workers.deployment(ctx, app.id, Part.BACKEND)
+    await agents.follow(ctx, app, None if code is None else code.agent)
     ctx.changed_apps.add(app.id)
     ctx.emit(AppChanged(app.id))
     return Installed(app, there is None, steps)
@@ -149,7 +153,14 @@ def _keys(manifest: Manifest) -> Mapping[str, str]:
     crons = {app_key(manifest.app_id, f"cron.{verb}"): f"{verb} crons" for verb in ("read", "write", "trigger")}
     custom = {app_key(manifest.app_id, key): text for key, text in manifest.custom_keys.items()}
     actions = {app_key(manifest.app_id, f"action:{id}"): f"call action {id}" for id in manifest.actions}
-    return {**records, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
+    own = {**records, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
+    return own | _integration_keys(manifest) if manifest.kind == "integration" else own
+
+
+def _integration_keys(manifest: Manifest) -> Mapping[str, str]:
+    """The keys by which people may use an integration, or manage it for others."""
+    actions = {integration_key(manifest.app_id, id): f"{id} with {manifest.name}" for id in manifest.actions}
+    return {**actions, integration_key(manifest.app_id, "manage"): f"manage {manifest.name} for others"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +189,7 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
         raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
     await _alone(ctx, app_id)
     await workers.forget(ctx, app_id)  # which may be there without the app
+    await agents.forget(ctx, app_id)
     there = await ctx.first(ctx.visible(App).where(App.id == app_id).with_for_update())
     if there is None:
         return

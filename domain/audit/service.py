@@ -70,30 +70,35 @@ class AuditQuery:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What happened to something that is no record. `before` and `after` are for whoever reads the log: no secrets."""
+    """What happened that no trigger sees. `before` and `after` are for whoever reads the log: no secrets."""
 
     entity: str
     record_id: str
     operation: str
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+    app_id: str = PLATFORM
 
 
-async def note(ctx: Ctx, what: Note) -> None:
-    """Write an entry about the platform itself, by whoever asks."""
-    row = {
+async def note(ctx: Ctx, *notes: Note) -> None:
+    """Write entries of what no trigger sees, by whoever asks."""
+    await ctx.execute(insert(AuditEntry).values([_noted(ctx, what) for what in notes]))
+
+
+def _noted(ctx: Ctx, what: Note) -> dict[str, Any]:
+    return {
         "tenant_id": ctx.tenant_id,
-        "app_id": PLATFORM,
+        "app_id": what.app_id,
         "entity": what.entity,
         "record_id": what.record_id,
         "operation": what.operation,
         "old_record": None if what.before is None else json_of(what.before),
         "new_record": None if what.after is None else json_of(what.after),
         "actor_id": ctx.actor.user_id,
+        "delegator_id": ctx.actor.delegator_id,
         "door": ctx.request.door,
         "changed_at": ctx.now,
     }
-    await ctx.execute(insert(AuditEntry).values(row))
 
 
 async def entries(ctx: Ctx, query: AuditQuery) -> Sequence[AuditEntry]:

@@ -32,6 +32,7 @@ class Actor:
     user_id: UUID | None = None
     email: str = ""
     grants: Grants = field(default=NO_GRANTS, repr=False)
+    delegator_id: UUID | None = None  # for whom an agent acts
 
 
 ANONYMOUS = Actor()

@@ -190,7 +190,8 @@ async def _documents(ctx: Ctx, at: Opened, query: Query, select: Select, scope: 
 
 def author(ctx: Ctx) -> Author:
     """Who writes, as the audit log has it."""
-    return Author(user_id=str(ctx.user()), door=ctx.request.door)
+    delegator = ctx.actor.delegator_id
+    return Author(user_id=str(ctx.user()), delegator_id=str(delegator or ""), door=ctx.request.door)
 
 
 async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:

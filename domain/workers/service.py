@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 
 from domain.access.permissions import EVERYTHING, Permission, app_key
+from domain.agents import registration as agents
 from domain.apps.manifest import NAME, NAME_CHARS_MAX
 from domain.apps.model import App
 from domain.apps.reserved import is_reserved
@@ -49,9 +50,7 @@ async def deploy(ctx: Ctx, app_id: str, archive: Upload) -> AppDeployment:
     Raises Denied; Invalid on `app` or `archive`; Failed when it cannot be made to run; Unavailable.
     """
     _need_deploy(ctx, app_id)
-    content = await _stored(ctx, archive)
-    sent = Archive(ctx.tenant_id, app_id, content, ctx.user())
-    await ctx.outside(ctx.ports.workers.deploy(sent), DEPLOY_S_MAX)
+    await put_in_place(ctx, app_id, archive)
     return await _deployed(ctx, app_id, Part.BACKEND)
 
 
@@ -151,6 +150,16 @@ def caller(ctx: Ctx) -> WorkerCaller:
 # For other areas and for hosts. None of these asks who may.
 
 
+async def put_in_place(ctx: Ctx, app_id: str, archive: Upload) -> None:
+    """Put a backend in the place of the one before, and start it, while the operation holds no connection.
+
+    Raises Invalid on `archive`; Failed when it cannot be made to run; Unavailable.
+    """
+    content = await _stored(ctx, archive)
+    sent = Archive(ctx.tenant_id, app_id, content, ctx.user())
+    await ctx.outside(ctx.ports.workers.deploy(sent), DEPLOY_S_MAX)
+
+
 async def deployment(ctx: Ctx, app_id: str, part: Part) -> AppDeployment | None:
     """The version in use, or None."""
     return await ctx.first(ctx.visible(AppDeployment).where(AppDeployment.app_id == app_id, AppDeployment.part == part))
@@ -175,7 +184,10 @@ async def record(
     entry_point: str | None = None,
     agent: dict[str, Any] | None = None,
 ) -> AppDeployment:
-    """Note the version that is in use from now on, and keep its archive; the one before is let go."""
+    """Note the version that is in use from now on, and keep its archive; the one before is let go.
+
+    `agent` is its agent.json, which makes it an agent's. Raises Invalid on `archive` for one that describes none.
+    """
     await blobs.keep(ctx, content)
     await ctx.execute(
         delete(AppDeployment).where(
@@ -185,6 +197,7 @@ async def record(
     row = AppDeployment(app_id=app_id, part=part, id=id or uuid7(), blob_id=content.id, size_bytes=content.size_bytes)
     row.entry_point, row.agent, row.deployed_by = entry_point, agent, by
     await ctx.add(row)
+    await agents.register(ctx, app_id, agent)
     ctx.emit(AppDeployed(app_id, part))
     return row
 
