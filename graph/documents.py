@@ -1,12 +1,13 @@
 """Documents on their way to execution: parsed, measured, validated, and remembered."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
     DocumentNode,
+    ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -23,9 +24,11 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from domain.kernel.ctx import Ctx
 from domain.kernel.errors import DomainError, Invalid, TooComplex, Unauthenticated
 from graph import limits
 from graph.errors import refusal
+from graph.resolving import executed, subscribed
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 REMEMBERED_CHARS_MAX = 250_000  # a parsed document takes some 200 bytes for each of its characters
@@ -44,13 +47,24 @@ class DocumentRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation that may be executed. `label` names it in logs and metrics, where names must be few."""
+    """An operation over the platform's own schema. `label` names it in logs and metrics, where names must be few."""
 
+    schema: GraphQLSchema = field(repr=False)
     document: DocumentNode
     node: OperationDefinitionNode
     public: bool
     label: str
     source: str = ""  # its document's text, of one that is not stored
+
+    async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
+        """Run the query or mutation."""
+        return await executed(self.schema, self.document, self.node, variables, ctx)
+
+    async def subscribe(
+        self, variables: Mapping[str, Any], ctx: Ctx
+    ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
+        """Begin the subscription."""
+        return await subscribed(self.schema, self.document, self.node, variables, ctx)
 
     @property
     def type(self) -> OperationType:
@@ -95,12 +109,14 @@ class Documents:
         if prepared.introspection and anonymous:
             raise _introspection_refused()
         node = pick(prepared.document, name)
-        return Operation(prepared.document, node, self._is_public(prepared.document, node), "ad hoc", source)
+        return Operation(
+            self._schema, prepared.document, node, self._is_public(prepared.document, node), "ad hoc", source
+        )
 
     def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
         """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
         node = pick(document, name)
-        return Operation(document, node, self._is_public(document, node), label)
+        return Operation(self._schema, document, node, self._is_public(document, node), label)
 
     def _remember(self, source: str, prepared: Prepared) -> None:
         self._known[source] = prepared

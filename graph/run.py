@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,11 +17,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType, execute, subscribe
-from graphql.execution.values import get_variable_values
-from graphql.utilities import validate_input_value
-from graphql.utilities.type_from_ast import type_from_ast
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from graphql import ExecutionResult, GraphQLError, OperationType
 
 from domain.idempotency import service as idempotency
 from domain.identity.principals import Principals
@@ -33,7 +29,7 @@ from domain.kernel.upload import Upload
 from domain.outbox import service as outbox
 from domain.ports import Ports
 from graph import errors, keeping
-from graph.documents import Documents, Operation
+from graph.documents import Documents
 
 TIMEOUT_S = 10.0
 RECHECK_S = 5.0  # how often a stream looks whether its caller may still listen
@@ -58,6 +54,45 @@ class Observer(Protocol):
     """Hears of every operation that ran."""
 
     def ran(self, record: "Ran") -> None: ...
+
+
+class Executable(Protocol):
+    """An operation, whatever executes it: resolvers, or one statement it was compiled into."""
+
+    @property
+    def type(self) -> OperationType:
+        """Query, mutation or subscription."""
+        ...
+
+    @property
+    def public(self) -> bool:
+        """Whether anybody may ask for it."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What logs and metrics call it."""
+        ...
+
+    @property
+    def name(self) -> str | None:
+        """Its name in its document."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Its document's text, of one that is not stored."""
+        ...
+
+    async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
+        """Run the query or mutation. Raises DomainError, or has it among the result's errors."""
+        ...
+
+    async def subscribe(
+        self, variables: Mapping[str, Any], ctx: Ctx
+    ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
+        """Begin the subscription; the result that says why not, or one for each event."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +137,10 @@ class Answer:
 
 
 class Runner:
-    """Runs the operations of one schema."""
+    """Runs operations. `documents` are those of the platform's own schema."""
 
     def __init__(
         self,
-        schema: GraphQLSchema,
         documents: Documents,
         units: Units,
         ports: Ports,
@@ -114,7 +148,6 @@ class Runner:
         observer: Observer,
         committed: Callable[[UUID, Sequence[Event]], None],
     ) -> None:
-        self.schema = schema
         self.documents = documents
         self._units = units
         self.ports = ports
@@ -137,7 +170,7 @@ class Runner:
         return caller if caller.token is None else await self.caller(caller.token, caller.request)
 
     async def run(
-        self, operation: Operation, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None = None
+        self, operation: Executable, variables: Mapping[str, Any], caller: Caller, idempotency_key: str | None = None
     ) -> Answer:
         """Execute a query or a mutation."""
         started = time.perf_counter()
@@ -152,13 +185,13 @@ class Runner:
             answer = _failed(problem)
         return self._finished(operation, caller, answer, started)
 
-    def refused_entry(self, operation: Operation, caller: Caller) -> DomainError | None:
+    def refused_entry(self, operation: Executable, caller: Caller) -> DomainError | None:
         """Why this caller may not ask for the operation at all, whatever the input."""
         if caller.anonymous and not operation.public:
             return caller.refusal or Unauthenticated("missing authorization header")
         return None
 
-    def _admit(self, operation: Operation, caller: Caller) -> None:
+    def _admit(self, operation: Executable, caller: Caller) -> None:
         refused = self.refused_entry(operation, caller)
         if refused is not None:
             raise refused
@@ -217,15 +250,15 @@ class Runner:
             return await work(self._ctx(Caller(), unit))
 
     async def _query(
-        self, operation: Operation, variables: Mapping[str, Any], caller: Caller, limit: asyncio.Timeout
+        self, operation: Executable, variables: Mapping[str, Any], caller: Caller, limit: asyncio.Timeout
     ) -> Answer:
         async with self._units.unit(writes=False) as unit:
-            result = await self._execute(operation, variables, self._ctx(caller, unit, limit))
+            result = await operation.execute(variables, self._ctx(caller, unit, limit))
         return Answer(result.data, result.errors or ())
 
     async def _mutate(
         self,
-        operation: Operation,
+        operation: Executable,
         variables: Mapping[str, Any],
         caller: Caller,
         limit: asyncio.Timeout,
@@ -249,7 +282,7 @@ class Runner:
                 await self._apart(caller, work)
         return answer
 
-    async def _answered(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx, key: str | None) -> Answer:
+    async def _answered(self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx, key: str | None) -> Answer:
         """The operation's answer: kept with its key, or found there."""
         if key is None:
             return await self._once(operation, variables, ctx)
@@ -267,45 +300,11 @@ class Runner:
             await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
         return answer
 
-    async def _once(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> Answer:
-        result = await self._execute(operation, variables, ctx)
+    async def _once(self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx) -> Answer:
+        result = await operation.execute(variables, ctx)
         return Answer(None if result.errors else result.data, result.errors or ())
 
-    async def _execute(self, operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
-        result: Any = execute(self.schema, operation.document, **_asked(operation, variables, ctx))
-        finished: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
-        return self._explained(finished, operation, variables, ctx)
-
-    def _explained(
-        self, result: ExecutionResult, operation: Operation, variables: Mapping[str, Any], ctx: Ctx
-    ) -> ExecutionResult:
-        """The result; where it was refused before anything ran, with what is wrong with each variable."""
-        if result.data is not None or not result.errors or any(error.path for error in result.errors):
-            return result
-        found = list(self._input_errors(operation, variables, hide_suggestions=ctx.actor.user_id is None))
-        return ExecutionResult(None, found or result.errors)
-
-    def _input_errors(
-        self, operation: Operation, variables: Mapping[str, Any], *, hide_suggestions: bool
-    ) -> Iterator[GraphQLError]:
-        """What is wrong with the variables, each with the path of the value."""
-        for definition in operation.node.variable_definitions or ():
-            name = definition.variable.name.value
-            if not isinstance(get_variable_values(self.schema, [definition], dict(variables), max_errors=10), list):
-                continue
-            if name not in variables:
-                yield _input_error([name], "is required")
-                continue
-            found: list[GraphQLError] = []
-
-            def add(error: GraphQLError, path: list[str | int], name: str = name, found: Any = found) -> None:
-                found.append(_input_error([name, *path], error.message))
-
-            type: Any = type_from_ast(self.schema, definition.type)
-            validate_input_value(variables[name], type, add, hide_suggestions)
-            yield from found
-
-    def _finished(self, operation: Operation, caller: Caller, answer: Answer, started: float) -> Answer:
+    def _finished(self, operation: Executable, caller: Caller, answer: Answer, started: float) -> Answer:
         """The answer as the caller may see it; the observer is told of it, and of the errors as they are."""
         shown = _shown(answer, caller)
         outcome = str(errors.code_of(shown.errors[0])) if shown.errors else "ok"
@@ -317,7 +316,7 @@ class Runner:
     # Streams.
 
     async def stream(
-        self, operation: Operation, variables: Mapping[str, Any], caller: Caller
+        self, operation: Executable, variables: Mapping[str, Any], caller: Caller
     ) -> Answer | AsyncGenerator[Answer, None]:
         """Begin a subscription: the answer that refuses it, or an answer for each event from now on.
 
@@ -340,18 +339,17 @@ class Runner:
             raise Limited(f"there are {STREAMS_MAX} streams open already", retry_after_s=RECHECK_S)
 
     async def _subscribed(
-        self, operation: Operation, variables: Mapping[str, Any], caller: Caller
+        self, operation: Executable, variables: Mapping[str, Any], caller: Caller
     ) -> Answer | AsyncGenerator[Answer, None]:
         async with self._units.unit(writes=False) as unit:  # holds no connection between two statements
             ctx = self._ctx(caller, unit)
-            result: Any = subscribe(self.schema, operation.document, **_asked(operation, variables, ctx))
-            source = await result if hasattr(result, "__await__") else result
+            source = await operation.subscribe(variables, ctx)
         if isinstance(source, ExecutionResult):
-            return Answer(None, self._explained(source, operation, variables, ctx).errors or ())
+            return Answer(None, source.errors or ())
         return self._while_allowed(source, ctx, caller)
 
     async def _told(
-        self, operation: Operation, caller: Caller, answers: AsyncGenerator[Answer, None], started: float
+        self, operation: Executable, caller: Caller, answers: AsyncGenerator[Answer, None], started: float
     ) -> AsyncGenerator[Answer, None]:
         """The answers as the caller may see them; the observer is told once, of the end."""
         last = Answer(None)
@@ -415,19 +413,7 @@ def _failed(problem: Exception) -> Answer:
     return Answer(None, [GraphQLError("internal error", original_error=problem)])
 
 
-def _asked(operation: Operation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
-    """What executing and subscribing are given alike."""
-    return {
-        "context_value": ctx,
-        "variable_values": dict(variables),
-        "operation_name": operation.name,
-        "executor_class": StrawberryGraphQLCoreExecutionContext,
-        "operation_extensions": None,
-        "hide_suggestions": ctx.actor.user_id is None,
-    }
-
-
-def _hash(operation: Operation, variables: Mapping[str, Any]) -> bytes:
+def _hash(operation: Executable, variables: Mapping[str, Any]) -> bytes:
     """What tells one request from another: a stored operation by its label, any other by its text."""
     asked = [operation.label, operation.source, operation.name, variables]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=_of_file).encode()).digest()
@@ -438,9 +424,3 @@ def _of_file(value: Any) -> Any:
     if isinstance(value, Upload):
         return [value.filename, value.content_type, value.size_bytes]
     raise TypeError(f"{type(value).__name__} is no input")
-
-
-def _input_error(path: Sequence[str | int], message: str) -> GraphQLError:
-    where = ".".join(str(part) for part in path)
-    extensions = {"code": Code.INVALID_INPUT, "field": where, "path": list(path)}
-    return GraphQLError(f"{where}: {message}", extensions=extensions)

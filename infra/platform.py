@@ -87,7 +87,6 @@ class Platform:
         self.sdl = graph_schema.sdl(strawberry_schema)
         schema = graph_schema.core(strawberry_schema)
         self.runner = Runner(
-            schema,
             Documents(schema, graph_schema.public_fields(strawberry_schema)),
             database,
             self.ports,

@@ -1,0 +1,103 @@
+"""Executing operations by resolvers: graphql-core's executor, and what it leaves unsaid of bad variables."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    execute,
+    subscribe,
+)
+from graphql.execution.values import get_variable_values
+from graphql.utilities import validate_input_value
+from graphql.utilities.type_from_ast import type_from_ast
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import Code
+
+
+async def executed(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    node: OperationDefinitionNode,
+    variables: Mapping[str, Any],
+    ctx: Ctx,
+) -> ExecutionResult:
+    """What a query or mutation comes to."""
+    result: Any = execute(schema, document, **_asked(node, variables, ctx))
+    finished: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
+    return _explained(finished, schema, node, variables, ctx)
+
+
+async def subscribed(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    node: OperationDefinitionNode,
+    variables: Mapping[str, Any],
+    ctx: Ctx,
+) -> ExecutionResult | AsyncIterator[ExecutionResult]:
+    """A subscription's events, or the result that says why there are none."""
+    result: Any = subscribe(schema, document, **_asked(node, variables, ctx))
+    source: Any = await result if hasattr(result, "__await__") else result
+    if isinstance(source, ExecutionResult):
+        return _explained(source, schema, node, variables, ctx)
+    events: AsyncIterator[ExecutionResult] = source
+    return events
+
+
+def _asked(node: OperationDefinitionNode, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
+    """What executing and subscribing are given alike."""
+    return {
+        "context_value": ctx,
+        "variable_values": dict(variables),
+        "operation_name": node.name.value if node.name else None,
+        "executor_class": StrawberryGraphQLCoreExecutionContext,
+        "operation_extensions": None,
+        "hide_suggestions": ctx.actor.user_id is None,
+    }
+
+
+def _explained(
+    result: ExecutionResult,
+    schema: GraphQLSchema,
+    node: OperationDefinitionNode,
+    variables: Mapping[str, Any],
+    ctx: Ctx,
+) -> ExecutionResult:
+    """The result; where it was refused before anything ran, with what is wrong with each variable."""
+    if result.data is not None or not result.errors or any(error.path for error in result.errors):
+        return result
+    found = list(variable_errors(schema, node, variables, hide_suggestions=ctx.actor.user_id is None))
+    return ExecutionResult(None, found or result.errors)
+
+
+def variable_errors(
+    schema: GraphQLSchema, node: OperationDefinitionNode, variables: Mapping[str, Any], *, hide_suggestions: bool
+) -> Iterator[GraphQLError]:
+    """What is wrong with the variables, each with the path of the value."""
+    for definition in node.variable_definitions or ():
+        name = definition.variable.name.value
+        if not isinstance(get_variable_values(schema, [definition], dict(variables), max_errors=10), list):
+            continue
+        if name not in variables:
+            yield _input_error([name], "is required")
+            continue
+        found: list[GraphQLError] = []
+
+        def add(error: GraphQLError, path: list[str | int], name: str = name, found: Any = found) -> None:
+            found.append(_input_error([name, *path], error.message))
+
+        type: Any = type_from_ast(schema, definition.type)
+        validate_input_value(variables[name], type, add, hide_suggestions)
+        yield from found
+
+
+def _input_error(path: Sequence[str | int], message: str) -> GraphQLError:
+    where = ".".join(str(part) for part in path)
+    extensions = {"code": Code.INVALID_INPUT, "field": where, "path": list(path)}
+    return GraphQLError(f"{where}: {message}", extensions=extensions)
