@@ -7,7 +7,7 @@ from asyncpg.exceptions import InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from domain.kernel.errors import TimedOut, Unavailable
+from domain.kernel.errors import Invalid, TimedOut, Unavailable
 from domain.kernel.unit import StatementRefused
 
 RETRY_AFTER_S = 1.0
@@ -16,6 +16,8 @@ RETRY_AFTER_S = 1.0
 PASSING_CLASSES = ("08", "53", "57P", "58", "25P03", "40001", "40P01", "XX")
 CANCELLED = "57014"
 LOCK_TIMEOUT = "55P03"
+# A text with U+0000, and JSON with one: the one character that PostgreSQL keeps nowhere.
+NUL = ("22021", "22P05")
 
 # `InternalClientError` is what asyncpg says when a connection dies in the middle of a call; it is no InterfaceError.
 LOST = (asyncpg.InterfaceError, InternalClientError, ConnectionError, OSError, asyncio.TimeoutError, PoolTimeout)
@@ -52,6 +54,8 @@ def _refusal(error: asyncpg.PostgresError) -> Exception:
         return TimedOut("the database took too long to answer this")
     if state == LOCK_TIMEOUT or state.startswith(PASSING_CLASSES):
         return _unavailable()
+    if state in NUL:
+        return Invalid(None, "no text may hold the character U+0000")
     return StatementRefused(
         state,
         str(error),

@@ -73,14 +73,15 @@ def root_fields(schema: GraphQLSchema) -> Iterator[RootField]:
             yield RootField(kind, name, definition)
 
 
-def document(field: RootField) -> tuple[str, dict[str, Any]]:
-    """A document that asks for the field with its required arguments, and the variables for it."""
-    required = {name: arg for name, arg in field.definition.args.items() if is_required_argument(arg)}
-    declared = ", ".join(f"${name}: {arg.type}" for name, arg in required.items())
-    given = ", ".join(f"{name}: ${name}" for name in required)
+def document(field: RootField, *optional: str) -> tuple[str, dict[str, Any]]:
+    """A document that asks for the field with its required arguments, and these, and the variables for it."""
+    arguments = field.definition.args.items()
+    taken = {name: arg for name, arg in arguments if name in optional or is_required_argument(arg)}
+    declared = ", ".join(f"${name}: {arg.type}" for name, arg in taken.items())
+    given = ", ".join(f"{name}: ${name}" for name in taken)
     opened = f"{field.kind} asked{f'({declared})' if declared else ''}"
     selected = f"{field.name}{f'({given})' if given else ''}{_selection(field.definition.type)}"
-    return f"{opened} {{ {selected} }}", {name: sample(arg.type) for name, arg in required.items()}
+    return f"{opened} {{ {selected} }}", {name: sample(arg.type) for name, arg in taken.items()}
 
 
 def sample(type: Any) -> Any:

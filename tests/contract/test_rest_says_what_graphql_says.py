@@ -19,6 +19,7 @@ from graphql import get_named_type, type_from_ast
 from rest_compat.engine.operations import Route
 from tests.contract.asking import UPLOAD
 from tests.contract.drawing import Drawing
+from tests.contract.judging import code_of
 from tests.contract.placing import NoSpelling, filled, places, request_of
 from tests.contract.projecting import projected
 from tests.contract.recipes import ELSEWHERE, RECIPES
@@ -159,12 +160,6 @@ def compared(world: World, route: Route, variables: dict[str, Any]) -> str:
     found = difference(got, expected, world.ids)
     assert found is None, f"{found} in {told}"
     return "ok"
-
-
-def code_of(body: dict[str, Any]) -> str:
-    """The code of a refusal, in any dialect."""
-    told = body["error"] if isinstance(body["error"], dict) else body
-    return str(told["code"]).lower()
 
 
 def status_of(route: Route) -> int:
