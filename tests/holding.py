@@ -22,22 +22,23 @@ class Held:
 def held(database_url: str, *statements: str) -> Iterator[Held]:
     """These statements, run in a transaction that is open until the end of the block."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     def run(work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(30)
 
-    connection: Any = run(asyncpg.connect(database_url))
-    transaction = connection.transaction()
-    run(transaction.start())
-    held = Held()
     try:
-        held.rows = [run(connection.fetch(statement)) for statement in statements]
-        yield held
+        connection: Any = run(asyncpg.connect(database_url))
+        try:
+            transaction = connection.transaction()
+            run(transaction.start())
+            held = Held(rows=[run(connection.fetch(statement)) for statement in statements])
+            yield held
+            run(transaction.commit() if held.keep else transaction.rollback())
+        finally:
+            run(connection.close(timeout=5))  # and with it what is still open
     finally:
-        run(transaction.commit() if held.keep else transaction.rollback())
-        run(connection.close())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
