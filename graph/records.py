@@ -39,7 +39,8 @@ Dialect = strawberry.enum(
 DialectArg = Annotated[Dialect, about("Whose rules `where` follows.")]  # type: ignore[valid-type]
 
 
-def _may(verb: Verb) -> Access:
+def may(verb: Verb) -> Access:
+    """Who may do that to the records of `entity`."""
     return Access(permission=record_key("{app}", "{entity}", verb))
 
 
@@ -140,12 +141,12 @@ class RecordChange:
 
 @strawberry.type
 class RecordsQuery:
-    @query(access=_may(Verb.READ), refuses=[Code.NOT_FOUND])
+    @query(access=may(Verb.READ), refuses=[Code.NOT_FOUND])
     async def record(self, info: Info, app: App, entity: Entity, id: RecordId) -> Record:
         """One record."""
         return Record(await service.get(info.context, app, entity, id))
 
-    @query(access=_may(Verb.READ), refuses=[Code.NOT_FOUND])
+    @query(access=may(Verb.READ), refuses=[Code.NOT_FOUND])
     async def records(
         self,
         info: Info,
@@ -191,12 +192,12 @@ class RecordsQuery:
 
 @strawberry.type
 class RecordsMutation:
-    @mutation(access=_may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
     async def create_record(self, info: Info, app: App, entity: Entity, values: Values) -> Record:
         """Store a new record; fields left out take their default."""
         return Record(await service.create(info.context, app, entity, values))
 
-    @mutation(access=_may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
     async def create_records(
         self,
         info: Info,
@@ -209,12 +210,12 @@ class RecordsMutation:
         """Store new records, all of them or none. A field that one of them has is written in each."""
         return Records(array_of(await service.create_many(info.context, app, entity, values)))
 
-    @mutation(access=_may(Verb.UPDATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.UPDATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
     async def update_record(self, info: Info, app: App, entity: Entity, id: RecordId, values: Values) -> Record:
         """Change the given fields of a record; null clears one."""
         return Record(await service.update(info.context, app, entity, id, values))
 
-    @mutation(access=_may(Verb.DELETE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.DELETE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
     async def delete_record(self, info: Info, app: App, entity: Entity, id: RecordId) -> Record:
         """Delete a record. Returns what it was."""
         return Record(await service.delete(info.context, app, entity, id))
@@ -222,7 +223,7 @@ class RecordsMutation:
 
 @strawberry.type
 class RecordsSubscription:
-    @subscription(access=_may(Verb.READ), refuses=[Code.NOT_FOUND, Code.GONE])
+    @subscription(access=may(Verb.READ), refuses=[Code.NOT_FOUND, Code.GONE])
     async def record_changed(
         self,
         info: Info,

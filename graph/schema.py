@@ -8,6 +8,7 @@ from strawberry.tools import merge_types
 from graph.access import AccessMutation, AccessQuery
 from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
+from graph.history import HistoryMutation, HistoryQuery
 from graph.identity import IdentityMutation, IdentityQuery
 from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
 from graph.rules import Access, ErrorCode, Level
@@ -26,6 +27,7 @@ Query = merge_types(
         AccessQuery,
         AppsQuery,
         RecordsQuery,
+        HistoryQuery,
         AuditLogQuery,
         SecretsQuery,
         SignInQuery,
@@ -40,6 +42,7 @@ Mutation = merge_types(
         AccessMutation,
         AppsMutation,
         RecordsMutation,
+        HistoryMutation,
         SecretsMutation,
         SignInMutation,
         StorageMutation,

@@ -143,6 +143,7 @@ def _entity(node: Node, ids: Ids) -> ObjectType:
         indexes=tuple(_indexes(node, name, columns)),
         checks=tuple(_checks(node, name, columns)),
         description=node.text("description", default=""),
+        trash=node.flag("trash"),
     )
 
 
@@ -335,8 +336,8 @@ def _kept_entity(node: Node) -> dict[str, Any]:
         "indexes": [_kept_index(index) for index in node.objects("indexes")],
         "checks": [_kept(check, _CHECK) for check in node.objects("checks")],
     }
-    texts = {key: (key,) for key in ("entityName", "identityKind", "identityKey", "description")}
-    return {**_kept(node, texts), **{key: value for key, value in more.items() if value or key == "fields"}}
+    own = {key: (key,) for key in ("entityName", "identityKind", "identityKey", "description", "trash")}
+    return {**_kept(node, own), **{key: value for key, value in more.items() if value or key == "fields"}}
 
 
 def _kept_field(node: Node) -> dict[str, Any]:

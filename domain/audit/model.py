@@ -3,11 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.kernel.model import SCHEMA, Base, JsonText, OfTenant
 from domain.kernel.rawjson import RawJson
+
+DELETED = text("operation = 'DELETE'")  # what can be in the trash
 
 
 class AuditEntry(OfTenant, Base):
@@ -17,13 +19,15 @@ class AuditEntry(OfTenant, Base):
     __table_args__ = (
         Index(None, "tenant_id", "app_id", "entity", "id"),
         Index(None, "tenant_id", "record_id"),
+        Index("ix_audit_log_deleted", "tenant_id", "app_id", "entity", "id", postgresql_where=DELETED),
+        Index("ix_audit_log_deleted_at", "changed_at", postgresql_where=DELETED),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(ForeignKey(f"{SCHEMA}.tenants.id"))
     app_id: Mapped[str]
     entity: Mapped[str]
     record_id: Mapped[str]
-    operation: Mapped[str]  # INSERT, UPDATE or DELETE; READ of what is a secret
+    operation: Mapped[str]  # INSERT, UPDATE or DELETE; PURGE out of the trash; READ of what is a secret
     old_record: Mapped[RawJson | None] = mapped_column(JsonText)
     new_record: Mapped[RawJson | None] = mapped_column(JsonText)
     actor_id: Mapped[UUID | None]

@@ -96,6 +96,7 @@ class ObjectType:
     indexes: tuple[Index, ...] = ()
     checks: tuple[Check, ...] = ()
     description: str = ""
+    trash: bool = False  # what is deleted can be restored for a while
 
     @cached_property
     def columns(self) -> Mapping[str, Field]:
