@@ -1,6 +1,7 @@
 """Reading JSON input part by part, so that every refusal names the path it is about."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -80,6 +81,25 @@ class Node:
     def flag(self, *keys: str, default: bool = False) -> bool:
         """A boolean."""
         return bool(self._read(keys, bool, "true or false", default))
+
+    def integer(
+        self, *keys: str, default: Any = _REQUIRED, minimum: int | None = None, maximum: int | None = None
+    ) -> Any:
+        """A whole number within the bounds."""
+        value = self._read(keys, int, "a whole number", default)
+        path = self.path(keys[0])
+        if value is not default and minimum is not None and value < minimum:
+            raise Invalid(path, f"{path} must be at least {minimum}")
+        if value is not default and maximum is not None and value > maximum:
+            raise Invalid(path, f"{path} must be at most {maximum}")
+        return value
+
+    def number(self, *keys: str, default: Any = None) -> Any:
+        """A number within the range of a double."""
+        value = self._read(keys, (int, float), "a number", default)
+        if value is not default and not abs(value) <= sys.float_info.max:
+            raise Invalid(self.path(keys[0]), f"{self.path(keys[0])} must be a number within the range of a double")
+        return value
 
     def texts(self, *keys: str, default: Any = _REQUIRED) -> Any:
         """A list of strings."""
