@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code, Invalid
-from graph.documents import DocumentRefused, Operation
+from graph.documents import DocumentRefused
 from graph.errors import code_of, coded, refusal
-from graph.run import Answer, Caller, Runner
+from graph.run import Answer, Caller, Executable, Runner
 
 RESPONSE_JSON = "application/graphql-response+json"
 JSON = "application/json"
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 STATUS: Mapping[str, int] = {
     Code.UNAUTHENTICATED: 401,
     Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
     Code.IDEMPOTENCY_KEY_REUSED: 409,
     Code.CONFLICT: 409,
     Code.PAYLOAD_TOO_LARGE: 413,
@@ -49,6 +50,14 @@ class HttpRefused(Exception):
     def __init__(self, status: int, code: Code, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
+
+
+class Find(Protocol):
+    """Finds the operation of that name in a document, as the caller may ask for it. Raises DocumentRefused."""
+
+    async def __call__(
+        self, source: str, name: str | None, variables: Mapping[str, Any], caller: Caller
+    ) -> Executable: ...
 
 
 class SendStream(Protocol):
@@ -70,12 +79,14 @@ class GraphQLEndpoint:
     def __init__(
         self,
         runner: Runner,
+        find: Find,
         page: Callable[[Request], Awaitable[ASGIApp]],
-        stored: Callable[[str], Operation | None],
+        stored: Callable[[str], Executable | None],
         send_stream: SendStream,
         closing: asyncio.Event,
     ) -> None:
         self._runner = runner
+        self._find = find
         self._page = page
         self._stored = stored
         self._send_stream = send_stream
@@ -99,7 +110,7 @@ class GraphQLEndpoint:
         caller = await self._runner.caller(bearer(request.headers.get("authorization")), info)
         variables = asked.get("variables") or {}
         try:
-            operation = self._operation(asked, variables, caller)
+            operation = await self._operation(asked, variables, caller)
         except DocumentRefused as refused:
             return self._reply(Answer(None, [coded(error, info.id) for error in refused.errors]), accepted[0])
         if operation.type is not OperationType.SUBSCRIPTION:
@@ -111,7 +122,7 @@ class GraphQLEndpoint:
         opened = await self._runner.stream(operation, variables, caller)
         return self._reply(opened, SSE) if isinstance(opened, Answer) else self._stream(_events(opened))
 
-    def _operation(self, asked: Mapping[str, Any], variables: Mapping[str, Any], caller: Caller) -> Operation:
+    async def _operation(self, asked: Mapping[str, Any], variables: Mapping[str, Any], caller: Caller) -> Executable:
         """The operation asked for, by its text or by the id of a stored one. Raises DocumentRefused."""
         id = asked.get("documentId")
         if id is not None:
@@ -119,9 +130,7 @@ class GraphQLEndpoint:
             if operation is None:
                 raise DocumentRefused([refusal(Invalid("documentId", "there is no stored document of this id"))])
             return operation
-        return self._runner.documents.operation(
-            asked["query"], asked.get("operationName") or None, variables, anonymous=caller.anonymous
-        )
+        return await self._find(asked["query"], asked.get("operationName") or None, variables, caller)
 
     def _reply(self, answer: Answer, media_type: str) -> ASGIApp:
         """The answer as a body, or as the one event of a stream; what was not executed is no stream."""

@@ -185,6 +185,10 @@ class Runner:
             answer = _failed(problem)
         return self._finished(operation, caller, answer, started)
 
+    async def find(self, source: str, name: str | None, variables: Mapping[str, Any], caller: Caller) -> Executable:
+        """The operation of that name in a document over the platform's own schema. Raises DocumentRefused."""
+        return self.documents.operation(source, name, variables, anonymous=caller.anonymous)
+
     def refused_entry(self, operation: Executable, caller: Caller) -> DomainError | None:
         """Why this caller may not ask for the operation at all, whatever the input."""
         if caller.anonymous and not operation.public:
@@ -244,10 +248,10 @@ class Runner:
         self._committed(ctx.tenant_id, ctx.events)
         return done
 
-    async def look(self, work: Callable[[Ctx], Awaitable[T]]) -> T:
-        """What `work` reads, for a bearer of a token of ours who needs be nobody."""
+    async def look(self, work: Callable[[Ctx], Awaitable[T]], caller: Caller | None = None) -> T:
+        """What `work` reads; without a caller, for a bearer of a token of ours who needs be nobody."""
         async with self._units.unit(writes=False) as unit:
-            return await work(self._ctx(Caller(), unit))
+            return await work(self._ctx(caller or Caller(), unit))
 
     async def _query(
         self, operation: Executable, variables: Mapping[str, Any], caller: Caller, limit: asyncio.Timeout

@@ -22,7 +22,7 @@ from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code, Limited, Unauthenticated
 from graph.documents import DocumentRefused
 from graph.errors import code_of, coded, refusal
-from graph.http import BODY_BYTES_MAX, bearer
+from graph.http import BODY_BYTES_MAX, Find, bearer
 from graph.run import Answer, Caller, Runner
 
 OPERATIONS_MAX = 20  # at once, of one socket
@@ -100,8 +100,9 @@ class _Handler(BaseGraphQLTransportWSHandler[Any, Any]):
 class _View:
     """What the handler calls the view and the schema: signing in, and running operations."""
 
-    def __init__(self, runner: Runner, socket: _Socket) -> None:
+    def __init__(self, runner: Runner, find: Find, socket: _Socket) -> None:
         self._runner = runner
+        self._find = find
         self._socket = socket
 
     async def on_ws_connect(self, connection: _Connection) -> Any:
@@ -137,7 +138,7 @@ class _View:
             await self._socket.close(UNAUTHORIZED, "Unauthorized")
             return
         try:
-            operation = self._runner.documents.operation(query, name, variables, anonymous=caller.anonymous)
+            operation = await self._find(query, name, variables, caller)
         except DocumentRefused as refused:
             yield PreExecutionError(None, [coded(error, caller.request.id) for error in refused.errors])
             return
@@ -167,8 +168,9 @@ def _result(answer: Answer) -> ExecutionResult:
 class WebSocketEndpoint:
     """The endpoint of one schema. `origins` are the pages that may open a socket besides our own."""
 
-    def __init__(self, runner: Runner, origins: tuple[str, ...], new_request_id: Callable[[], str]) -> None:
+    def __init__(self, runner: Runner, find: Find, origins: tuple[str, ...], new_request_id: Callable[[], str]) -> None:
         self._runner = runner
+        self._find = find
         self._origins = origins
         self._new_request_id = new_request_id
 
@@ -187,7 +189,7 @@ class WebSocketEndpoint:
         caller = await self._runner.caller(bearer(socket.headers.get("authorization")), info)
         connection = _Connection(caller)
         adapter = _Socket(socket)
-        view: Any = _View(self._runner, adapter)
+        view: Any = _View(self._runner, self._find, adapter)
         handler = _Handler(view, adapter, connection, None, view, INIT_TIMEOUT)  # type: ignore[arg-type]
         await handler.handle()
 

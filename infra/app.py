@@ -16,7 +16,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from graph.http import GraphQLEndpoint
+from graph.http import Find, GraphQLEndpoint
+from graph.typed import endpoint as typed_endpoint
+from graph.typed.endpoint import TypedEndpoint
 from graph.ws import WebSocketEndpoint
 from infra.failure import Failure
 from infra.logs import get_logger
@@ -113,10 +115,11 @@ class Application:
         backend = RunnerBackend(platform.runner)
         self.platform = platform
         self.rest = RestAdapter(SYSTEMS, platform.sdl, backend, self._settings.public_url)
+        graphiql = self._page("graphiql/index.html")
         self._graphql = GraphQLEndpoint(
-            platform.runner, self._page("graphiql/index.html"), self._stored, send_stream, self._closing
+            platform.runner, platform.runner.find, graphiql, self._stored, send_stream, self._closing
         )
-        self._sockets = WebSocketEndpoint(platform.runner, self._settings.cors_origins, _request_id)
+        self._typed = TypedEndpoint(platform.runner, platform.typed, graphiql, send_stream, self._closing)
         self._files = _Assets(directory=STATIC)
         self._pages: dict[str, Page] = {
             "/graphql": self._graphql,
@@ -142,6 +145,8 @@ class Application:
         page = self._pages.get(path)
         if page is not None:
             response: ASGIApp = await page(Request(scope, receive))
+        elif path.startswith(typed_endpoint.PREFIX):
+            response = await self._typed(Request(scope, receive))
         elif path.startswith("/openapi/") and path.endswith(".json"):
             response = await self._system_openapi(path.removeprefix("/openapi/").removesuffix(".json"))
         elif path.startswith("/static/"):
@@ -155,10 +160,19 @@ class Application:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket = WebSocket(scope, receive, send)
-        if scope["path"] == "/graphql":
-            await self._sockets(socket)
-        else:
+        find = self._found(scope["path"])
+        if find is None:
             await socket.close()
+        else:
+            await WebSocketEndpoint(self.platform.runner, find, self._settings.cors_origins, _request_id)(socket)
+
+    def _found(self, path: str) -> Find | None:
+        """What finds the operations of the schema at this path."""
+        if path == "/graphql":
+            return self.platform.runner.find
+        if path.startswith(typed_endpoint.PREFIX):
+            return self._typed.find(path.removeprefix(typed_endpoint.PREFIX))
+        return None
 
     async def _openapi(self, request: Request) -> Response:
         return await self._description(None)

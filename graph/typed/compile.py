@@ -59,7 +59,7 @@ class Root:
     """One root field of a plan: its key, and the column of the statement that has it, or a text that never changes."""
 
     key: str
-    column: int | None = None
+    column: str | None = None
     text: str = ""
 
 
@@ -70,6 +70,7 @@ class Plan:
     sql: str
     values: tuple[Any, ...]
     roots: tuple[Root, ...]
+    about: ObjectType | None  # what refusals of PostgreSQL are told of
 
     def args(self, variables: Mapping[str, Any]) -> list[Any]:
         """The parameters of this run. Raises Invalid."""
@@ -115,17 +116,21 @@ class QueryCompiler:
         compiler = Compiler()
         columns: list[str] = []
         roots: list[Root] = []
+        about: list[ObjectType] = []
         for key, nodes in self._merged([operation.selection_set]).items():
             if nodes[0].name.value == TYPENAME:
                 roots.append(Root(key, text='"Query"'))
                 continue
-            roots.append(Root(key, column=len(columns)))
-            columns.append(f"({self._root(compiler, nodes)})::text")
-        return Plan(f"SELECT {', '.join(columns)}", tuple(compiler.params.values), tuple(roots))
+            definition = self.schema.query_type.fields[nodes[0].name.value]  # type: ignore[union-attr]
+            reads: Reads = definition.extensions["reads"]
+            about.append(self.schema.app.types[reads.entity])
+            column = f"r{len(columns)}"
+            roots.append(Root(key, column))
+            columns.append(f"({self._root(compiler, nodes, definition, reads)})::text AS {column}")
+        sql = f"SELECT {', '.join(columns)}" if columns else ""
+        return Plan(sql, tuple(compiler.params.values), tuple(roots), about[0] if about else None)
 
-    def _root(self, compiler: Compiler, nodes: Sequence[FieldNode]) -> str:
-        definition = self.schema.query_type.fields[nodes[0].name.value]  # type: ignore[union-attr]
-        reads: Reads = definition.extensions["reads"]
+    def _root(self, compiler: Compiler, nodes: Sequence[FieldNode], definition: GraphQLField, reads: Reads) -> str:
         if reads.kind == "list":
             return compiler.listing(self._listing(definition, nodes, reads.entity))
         source = self._source(reads.entity)

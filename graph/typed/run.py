@@ -6,7 +6,7 @@ statement whose text is the answer.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -15,6 +15,7 @@ import orjson
 from graphql import (
     ArgumentNode,
     DocumentNode,
+    ExecutionResult,
     FieldNode,
     GraphQLError,
     OperationDefinitionNode,
@@ -23,9 +24,11 @@ from graphql import (
     TypeInfoVisitor,
     Undefined,
     ValueNode,
+    VariableNode,
     Visitor,
     execute_sync,
     parse,
+    print_schema,
     specified_rules,
     validate,
     value_from_ast_untyped,
@@ -33,14 +36,17 @@ from graphql import (
 )
 from graphql.execution.values import get_variable_values
 
-from domain.kernel.ctx import Actor
-from domain.kernel.errors import Invalid
+from domain.kernel.ctx import Actor, Ctx
+from domain.kernel.errors import DomainError, Invalid, Missing
 from domain.kernel.seal import Seal
-from domain.kernel.unit import Statement
+from domain.kernel.unit import Statement, StatementRefused
 from domain.records.declared import AppSchema
 from domain.records.later import structure
+from domain.records.refusals import DeclarationChanged, record_refusal
 from graph import limits
 from graph.documents import DocumentRefused, pick
+from graph.errors import refusal
+from graph.run import Caller, Runner
 from graph.typed.compile import Paged, Plan, QueryCompiler
 from graph.typed.schema import Rights, TypedSchema, rights_of
 
@@ -51,7 +57,8 @@ SCHEMAS_MAX = 200
 DOCUMENTS_MAX = 500  # of one schema
 PLANS_MAX = 64  # of one operation
 
-Fetch = Callable[[Statement], Awaitable[Sequence[Mapping[str, Any]]]]
+# An answer costs a fraction here of what it costs where resolvers make it.
+LIMITS = limits.Limits(cost=500_000)
 
 
 class Bounded(Generic[K, V]):
@@ -87,12 +94,19 @@ class TypedOperation:
     exact: frozenset[str]  # variables whose values are structure: orders, flags
     declared: tuple[str, ...]
     defaults: Mapping[str, Any]
+    sized_by: tuple[str, ...] = ()  # variables that say how much is asked for
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
+    measured: Bounded[Hashable, bool] = field(default_factory=lambda: Bounded(PLANS_MAX))
 
-    @property
-    def type(self) -> OperationType:
-        """Query, mutation or subscription."""
-        return self.node.operation
+    def measure(self, variables: Mapping[str, Any]) -> None:
+        """Raises DocumentRefused when too much is asked for with these variables."""
+        sizes = tuple([variables.get(name) for name in self.sized_by])
+        if self.measured.get(sizes) is None:
+            try:
+                limits.check_limits(self.document, variables, self.schema.paged, LIMITS)
+            except DomainError as refused:
+                raise DocumentRefused([refusal(refused)]) from refused
+            self.measured.put(sizes, True)
 
 
 class TypedSchemas:
@@ -132,19 +146,37 @@ class TypedSchemas:
             found = operations.put((source, name), _prepared(schema, source, name, variables))
         return found
 
-    async def run(
-        self, operation: TypedOperation, variables: Mapping[str, Any], tenant_id: UUID, fetch: Fetch
-    ) -> bytes:
-        """The data of a query, as JSON. Raises Invalid, DocumentRefused."""
+    async def find(
+        self, runner: Runner, app_id: str, source: str, name: str | None, variables: Mapping[str, Any], caller: Caller
+    ) -> "Asked":
+        """What a caller asks of an app. Raises DocumentRefused."""
+        try:
+            app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
+        except DomainError as refused:
+            raise DocumentRefused([refusal(refused)]) from refused
+        operation = self.operation(app, caller.actor, source, name, variables)
+        operation.measure(variables)
+        return Asked(self, app_id, source, operation)
+
+    async def sdl(self, runner: Runner, app_id: str, caller: Caller) -> str:
+        """The app's schema in GraphQL's own language, as the caller may see it. Raises DomainError."""
+        app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
+        return print_schema(self.schema(app, caller.actor)) + "\n"
+
+    async def run(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
+        """The data of a query: each root field's JSON, as PostgreSQL built it. Raises DomainError, DocumentRefused."""
         if _asks_about_schema(operation):
             return _introspected(operation, variables)
         given = {**operation.defaults, **variables} if operation.defaults else variables
-        given = self._with_cursors(operation, given, tenant_id)
+        given = self._with_cursors(operation, given, ctx.tenant_id)
         plan = self._plan(operation, given)
-        row: Mapping[str, Any] | Sequence[Any] = ()
-        if plan.sql:
-            row = (await fetch(Statement(plan.sql, tuple(plan.args(given)))))[0]
-        return spliced(plan, row)
+        if plan.about is None:
+            return spliced(plan, {})
+        try:
+            rows = await ctx.fetch(Statement(plan.sql, tuple(plan.args(given))))
+        except StatementRefused as refused:
+            raise record_refusal(operation.schema.app, plan.about, refused) from refused
+        return spliced(plan, rows[0])
 
     def _plan(self, operation: TypedOperation, variables: Mapping[str, Any]) -> Plan:
         key = tuple(
@@ -187,13 +219,79 @@ class TypedSchemas:
         return more
 
 
-def spliced(plan: Plan, row: Any) -> bytes:
-    """The data: each root field's text put under its key, untouched."""
-    parts = []
-    for root in plan.roots:
-        text = root.text if root.column is None else row[root.column]
-        parts.append(f'"{root.key}":{"null" if text is None else text}')
-    return f"{{{','.join(parts)}}}".encode()
+def spliced(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The data: each root field's text under its key, untouched."""
+    return {
+        root.key: _FRAGMENT(root.text if root.column is None else row[root.column] or "null") for root in plan.roots
+    }
+
+
+_FRAGMENT = orjson.Fragment
+
+
+async def _app(ctx: Ctx, app_id: str) -> AppSchema:
+    """The app. Raises Unauthenticated, Missing."""
+    ctx.user()
+    found = await ctx.ports.catalog.find(ctx, app_id)
+    if found is None:
+        raise Missing(f"app '{app_id[:80]}' not found")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An operation over an app's schema, as one caller asks for it now."""
+
+    schemas: TypedSchemas
+    app_id: str
+    text: str
+    operation: TypedOperation
+
+    @property
+    def type(self) -> OperationType:
+        """Query, mutation or subscription."""
+        return self.operation.node.operation
+
+    @property
+    def public(self) -> bool:
+        """Records are nobody's who has not signed in."""
+        return False
+
+    @property
+    def label(self) -> str:
+        """What logs and metrics call it."""
+        return "typed"
+
+    @property
+    def name(self) -> str | None:
+        """Its name in its document."""
+        return self.operation.node.name.value if self.operation.node.name else None
+
+    @property
+    def source(self) -> str:
+        """The app and the document."""
+        return f"{self.app_id}:{self.text}"
+
+    async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
+        """Run it; once more if the app's declaration changed since it was looked up."""
+        try:
+            try:
+                return ExecutionResult(await self.schemas.run(self.operation, variables, ctx))
+            except DeclarationChanged:
+                if self.type is not OperationType.QUERY:
+                    raise
+                ctx.ports.catalog.forget(ctx.tenant_id, self.app_id)
+                app = await _app(ctx, self.app_id)
+                operation = self.schemas.operation(app, ctx.actor, self.text, self.name, variables)
+                return ExecutionResult(await self.schemas.run(operation, variables, ctx))
+        except DocumentRefused as refused:
+            return ExecutionResult(None, refused.errors)
+
+    async def subscribe(
+        self, variables: Mapping[str, Any], ctx: Ctx
+    ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
+        """Begin the subscription."""
+        raise AssertionError("the schema has no subscriptions")
 
 
 def _plain(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
@@ -214,6 +312,11 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
         )
     except GraphQLError as error:
         raise DocumentRefused([error]) from error
+    # Measured first: the work of validation grows faster than a document does.
+    try:
+        limits.check_limits(document, variables, schema.paged, LIMITS)
+    except DomainError as refused:
+        raise DocumentRefused([refusal(refused)]) from refused
     errors = validate(schema, document, specified_rules, max_errors=20)
     if errors:
         raise DocumentRefused(errors)
@@ -227,6 +330,7 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
         paged=_paged(schema, document),
         exact=frozenset(exact),
         declared=tuple(d.variable.name.value for d in definitions),
+        sized_by=_sizes(document),
         defaults={d.variable.name.value: _plain(d.default_value, {}) for d in definitions if d.default_value},
     )
 
@@ -250,6 +354,24 @@ class _Names(Visitor):
 
     def enter_argument(self, node: ArgumentNode, *_: Any) -> None:
         self.found.add(node.name.value)
+
+
+class _Sizes(Visitor):
+    """Collects the variables given to `first`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def enter_argument(self, node: ArgumentNode, *_: Any) -> None:
+        if node.name.value == "first" and isinstance(node.value, VariableNode):
+            self.found.add(node.value.name.value)
+
+
+def _sizes(document: DocumentNode) -> tuple[str, ...]:
+    sizes = _Sizes()
+    visit(document, sizes)
+    return tuple(sorted(sizes.found))
 
 
 class _Lists(Visitor):
@@ -304,8 +426,8 @@ def _asks_about_schema(operation: TypedOperation) -> bool:
     )
 
 
-def _introspected(operation: TypedOperation, variables: Mapping[str, Any]) -> bytes:
+def _introspected(operation: TypedOperation, variables: Mapping[str, Any]) -> dict[str, Any]:
     result = execute_sync(operation.schema, operation.document, variable_values=dict(variables))
     if result.errors:
         raise DocumentRefused(result.errors)
-    return orjson.dumps(result.data)
+    return result.data or {}

@@ -6,7 +6,9 @@ import { accessToken, account, ended, onChange } from "./session.js";
 const closed = document.getElementById("closed");
 const place = document.getElementById("graphiql");
 const loaded = import("../vendor/graphiql.js");
-const welcome = fetch("/static/site/welcome.graphql").then((response) => response.text());
+// The page of an app's own schema has other fields than the platform's: its first query is its reader's.
+const platform = location.pathname === "/graphql";
+const welcome = platform ? fetch("/static/site/welcome.graphql").then((response) => response.text()) : undefined;
 
 let opened = false;
 
@@ -19,6 +21,7 @@ async function open(name) {
     schema: name === null ? null : undefined, // null: do not ask for it
     fetcher: (operation, options) => run(tools, operation, options),
     defaultQuery,
+    storage: platform ? undefined : stored(location.pathname),
     shouldPersistHeaders: false, // they may hold a token
   };
   createRoot(place).render(createElement(GraphiQL, properties));
@@ -49,7 +52,7 @@ async function credentials(typed) {
 
 async function answer(operation, typed) {
   const headers = await credentials(typed);
-  const response = await fetch("/graphql", {
+  const response = await fetch(location.pathname, {
     method: "POST",
     headers: {
       ...headers,
@@ -66,7 +69,7 @@ async function answer(operation, typed) {
 
 /** The answers, on a connection of their own. It is not opened again if it breaks: changes may have been missed. */
 async function* follow(createClient, operation, typed) {
-  const url = `${location.protocol.replace("http", "ws")}//${location.host}/graphql`;
+  const url = `${location.protocol.replace("http", "ws")}//${location.host}${location.pathname}`;
   const client = createClient({ url, retryAttempts: 0, connectionParams: () => credentials(typed) });
   try {
     yield* client.iterate(operation);
@@ -75,6 +78,21 @@ async function* follow(createClient, operation, typed) {
   } finally {
     client.dispose();
   }
+}
+
+/** What the page of one schema keeps, apart from what those of others do. */
+function stored(path) {
+  const mine = (key) => `${path} ${key}`;
+  const keys = () => Object.keys(localStorage).filter((key) => key.startsWith(mine("")));
+  return {
+    get length() {
+      return keys().length;
+    },
+    getItem: (key) => localStorage.getItem(mine(key)),
+    setItem: (key, value) => localStorage.setItem(mine(key), value),
+    removeItem: (key) => localStorage.removeItem(mine(key)),
+    clear: () => keys().forEach((key) => localStorage.removeItem(key)),
+  };
 }
 
 function readable(problem) {
