@@ -23,6 +23,7 @@ from graph import schema as graph_schema
 from graph.documents import Documents
 from graph.run import Caller, Runner
 from infra.identity.passwords import Argon2Passwords
+from graph.typed.run import TypedSchemas
 from infra.identity.tokens import JwtTokens
 from infra.keys import MASTER, LiveRing
 from infra.limits import CountedLimits
@@ -108,6 +109,8 @@ class Platform:
             self.ports.catalog.forget(tenant_id, payload["app_id"])
         elif kind == AppDeployed.kind:
             self.frontends.forget(payload["app_id"])
+        self.typed = TypedSchemas(self.ports.seal)
+
         for hear in self.hearers:
             hear(tenant_id, kind, payload)
 

@@ -107,7 +107,10 @@ async def begin(ctx: Ctx, provider_id: str, asked: Beginning) -> Begun:
 
 def _is_alias(host: str, public: SplitResult) -> bool:
     """Whether a browser asked this machine by a name that the public one is not."""
-    asked = urlsplit(f"//{host}").hostname or ""
+    try:
+        asked = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # whatever stands in the header
+        return False
     public_name = public.hostname or ""
     return asked != public_name and is_loopback_name(asked) and is_loopback_name(public_name)
 

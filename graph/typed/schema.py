@@ -158,6 +158,14 @@ class TypedSchema(GraphQLSchema):
     def _by_one(self) -> dict[str, str]:
         return {self.names.of(name).one: name for name in self.readable}
 
+    @cached_property
+    def paged(self) -> Mapping[str, int]:
+        """The fields that take `first`, by name, with its default."""
+        lists = set(self._by_many)
+        for entity in self.readable:
+            lists.update(relation.name for relation in self.names.of(entity).relations.values() if relation.back)
+        return dict.fromkeys(lists, FIRST_DEFAULT)
+
     # Types by name.
 
     def get_type(self, name: str) -> GraphQLNamedType | None:

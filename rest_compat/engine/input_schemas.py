@@ -34,6 +34,8 @@ from rest_compat.engine.slots import ANYTHING, IN_BODY, Filled, Slot, Wanted, de
 from rest_compat.engine.system import Extra
 
 BINARY: Json = {"type": "string", "format": "binary"}
+# Headers that an HTTP client writes by itself, whoever uses it.
+OF_THE_CLIENT = frozenset({"host", "sec-fetch-mode"})
 _STYLES: Mapping[str, str] = {"COMMA": "form", "SPACE": "spaceDelimited", "PIPE": "pipeDelimited"}
 
 Usage = GraphQLArgument | GraphQLInputField
@@ -72,7 +74,7 @@ class Inputs:
         """Everything outside the body, each older name as a parameter of its own."""
         for want in self._binding.wanted:
             for slot in want.slots:
-                if slot.place not in IN_BODY:
+                if slot.place not in IN_BODY and slot.name.lower() not in OF_THE_CLIENT:
                     described = self._parameter(want, slot)
                     yield described
                     yield from ({**described, "name": alias, "deprecated": True} for alias in slot.aliases)
@@ -156,7 +158,7 @@ class Inputs:
         if "FORM" in places and "FILE" not in places:
             yield URL_ENCODED, {"schema": self._fields("FORM")}
         if places & {"FILE", "RAW"}:
-            yield "application/octet-stream", {"schema": {}}
+            yield "application/octet-stream", {"schema": {"minLength": 1}}  # an empty body is none
 
     def _json(self) -> Json:
         fields = self._fields("BODY")

@@ -1,6 +1,6 @@
 """Stored operations: a document compiled into all the engine needs to answer its route."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,11 +12,15 @@ from graphql import (
     FieldNode,
     FragmentSpreadNode,
     GraphQLEnumType,
+    GraphQLNonNull,
     GraphQLScalarType,
+    GraphQLSchema,
     InlineFragmentNode,
     NameNode,
     ObjectValueNode,
     SelectionSetNode,
+    TypeInfo,
+    ValidationContext,
     ValueNode,
     VariableNode,
     Visitor,
@@ -34,7 +38,7 @@ from rest_compat.engine.reading import Steps
 from rest_compat.engine.schema import FILE_REFERENCE, ApiSchema, directives_of, scalar_kind
 from rest_compat.engine.selecting import Selecting
 from rest_compat.engine.shaping import TYPENAME, Shape, compile_shape, is_object
-from rest_compat.engine.slots import slots_of
+from rest_compat.engine.slots import Wanted, slots_of
 from rest_compat.engine.system import System
 
 
@@ -83,6 +87,7 @@ class Route:
         _validate(document, used, self.schema)
         selecting = Selecting(schema, used)
         wanted, fills = slots_of(document, schema, self.system)
+        _check_nulls(document, used, wanted, schema)
         shape = compile_shape(document, selecting)
         executable = _stripped(document, used, shape)
         _check(self, shape)
@@ -174,6 +179,22 @@ def _validate(document: RouteDocument, used: Mapping[str, Fragment], schema: Api
         raise document.wrong("a mutation is no GET, unless browsers are sent there: navigation: true")
     if document.rest.get("navigation") and not changes:
         raise document.wrong("navigation is for a mutation that is a GET")
+
+
+def _check_nulls(
+    document: RouteDocument, used: Mapping[str, Fragment], wanted: Sequence[Wanted], schema: GraphQLSchema
+) -> None:
+    """Raises CompileError for a body's field that may be null, and is given to what takes none.
+
+    A default makes such a variable valid GraphQL; the null then fails in the middle of the operation.
+    """
+    found = {want.variable for want in wanted if not want.steps and not isinstance(want.type, GraphQLNonNull)}
+    found &= {want.variable for want in wanted for slot in want.slots if slot.place == "BODY"}
+    context = ValidationContext(schema, _whole(document, used), TypeInfo(schema), lambda error: None)
+    for usage in context.get_recursive_variable_usages(document.node):
+        if usage.node.name.value in found and isinstance(usage.type, GraphQLNonNull):
+            what = f"${usage.node.name.value} may be null, which no {usage.type} is: give it the type {usage.type}"
+            raise document.wrong(what, usage.node)
 
 
 def _check(route: Route, shape: Shape) -> None:

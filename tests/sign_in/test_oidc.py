@@ -155,8 +155,9 @@ def test_a_browser_that_knows_this_machine_by_another_name_begins_under_the_publ
     assert onward.headers["location"].startswith(provider.url)
 
 
-def test_a_proxy_that_calls_us_by_a_name_of_its_own_is_let_be(browser: Browser, provider: Provider) -> None:
-    answer = browser.client.get(f"{BASE}/acme/authorize", headers={"host": "stoa.internal:8080"})
+@pytest.mark.parametrize("host", ["stoa.internal:8080", "[::1", "a]b{c", "", "%00"])
+def test_whatever_a_proxy_calls_us_is_let_be(browser: Browser, provider: Provider, host: str) -> None:
+    answer = browser.client.get(f"{BASE}/acme/authorize", headers={"host": host})
     assert answer.headers["location"].startswith(provider.url)
 
 

@@ -170,6 +170,11 @@ def test_other_paths_may_name_their_parameters_as_they_like(tmp_path: Path) -> N
             "a spelling stands for what is no Boolean",
         ),
         (
+            'mutation m($a: Int = 1) @rest(method: POST, path: "/m") '
+            '{ make(input: {name: "n", size: ▶$a}) { __typename } }',
+            "$a may be null, which no Int! is: give it the type Int!",
+        ),
+        (
             get("text(of: $a)", declared="($a: String ▶@param(in: HEADER, name: \"*\"))"),
             "only the query and files can be taken by any name",
         ),

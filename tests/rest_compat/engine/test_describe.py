@@ -211,7 +211,8 @@ def test_forms_and_files(rest: Serve) -> None:
     assert list(form["requestBody"]["content"]) == ["multipart/form-data", "application/x-www-form-urlencoded"]
     assert form["requestBody"]["required"] is False
     raw = rest(posts("$upload: Upload! @param(in: RAW)", "upload: $upload")).operation("/e", "post")
-    assert raw["requestBody"] == {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
+    content = {"application/octet-stream": {"schema": {"minLength": 1}}}
+    assert raw["requestBody"] == {"required": True, "content": content}
     many = rest(posts('$uploads: [Upload!] @param(in: FILE, name: "files")', "uploads: $uploads"))
     assert body(many, "multipart/form-data")["properties"]["files"]["items"] == {"type": "string", "format": "binary"}
 
