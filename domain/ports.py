@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.identity.ports import Passwords, Tokens
+from domain.integrations.ports import Catalog as IntegrationCatalog
+from domain.integrations.ports import Integrations, IntegrationUrls, OAuthTokens, Schemas
 from domain.kernel.events import Feed
 from domain.kernel.limits import Limits
 from domain.kernel.outbound import Outbound
@@ -37,6 +39,11 @@ class Ports:
     frontends: Frontends
     blobs: BlobStore
     password_login: bool = True
+    integrations: Integrations
+    integration_catalog: IntegrationCatalog
+    integration_urls: IntegrationUrls
+    oauth_tokens: OAuthTokens
+    json_schemas: Schemas
     failures_per_address: int = 500  # of signing in, in a quarter of an hour; 0 for as many as they like
     upload_bytes_max: int = 5 * 2**30
     direct_downloads: bool = False  # signed URLs lead on to where the bytes are

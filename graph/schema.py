@@ -10,6 +10,7 @@ from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
 from graph.history import HistoryMutation, HistoryQuery
 from graph.identity import IdentityMutation, IdentityQuery
+from graph.integrations import IntegrationsMutation, IntegrationsQuery
 from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
 from graph.rules import Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
@@ -28,6 +29,7 @@ Query = merge_types(
         AppsQuery,
         RecordsQuery,
         HistoryQuery,
+        IntegrationsQuery,
         AuditLogQuery,
         SecretsQuery,
         SignInQuery,
@@ -44,6 +46,7 @@ Mutation = merge_types(
         RecordsMutation,
         HistoryMutation,
         SecretsMutation,
+        IntegrationsMutation,
         SignInMutation,
         StorageMutation,
         WorkersMutation,

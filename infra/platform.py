@@ -12,6 +12,7 @@ from domain.apps.catalog import Catalog
 from domain.apps.events import AppChanged
 from domain.identity.model import SYSTEM_USER
 from domain.identity.principals import Principals
+from domain.integrations import service as integrations
 from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.events import Event
 from domain.kernel.ids import parse_uuid
@@ -25,6 +26,10 @@ from graph.run import Caller, Runner
 from infra.identity.passwords import Argon2Passwords
 from graph.typed.run import TypedSchemas
 from infra.identity.tokens import JwtTokens
+from infra.integrations import urls as integration_urls
+from infra.integrations.catalog import FolderCatalog
+from infra.integrations.oauth import OAuthTokenClient
+from infra.integrations.schemas import JsonSchemas
 from infra.keys import MASTER, LiveRing
 from infra.limits import CountedLimits
 from infra.machine import LocalMachine
@@ -81,6 +86,11 @@ class Platform:
             blobs=self.blobs,
             password_login=settings.password_login,
             failures_per_address=settings.sign_in_failures_per_address,
+            integrations=integrations,
+            integration_catalog=FolderCatalog(settings.catalog_dir),
+            integration_urls=integration_urls.BrowserUrls(settings.public_url),
+            oauth_tokens=OAuthTokenClient(self.outbound),
+            json_schemas=JsonSchemas(),
             upload_bytes_max=settings.upload_bytes_max,
             direct_downloads=settings.s3_redirect,
         )

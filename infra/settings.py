@@ -199,6 +199,9 @@ class Settings:
     outbound_networks: tuple[Network, ...] = setting(
         networks, (), "networks that may be called beside public addresses: by sign-in, webhooks, integrations"
     )
+    catalog_dir: Path | None = setting(  # noqa: RUF009
+        folder, None, "folder of integrations that can be deployed: in it a folder each, with a manifest.json"
+    )
     worker_address: str | None = setting(
         listening_at,
         None,

@@ -154,7 +154,7 @@ def _keys(manifest: Manifest) -> Mapping[str, str]:
     custom = {app_key(manifest.app_id, key): text for key, text in manifest.custom_keys.items()}
     actions = {app_key(manifest.app_id, f"action:{id}"): f"call action {id}" for id in manifest.actions}
     own = {**records, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
-    return own | _integration_keys(manifest) if manifest.kind == "integration" else own
+    return {**own, **_integration_keys(manifest)} if manifest.kind == "integration" else own
 
 
 def _integration_keys(manifest: Manifest) -> Mapping[str, str]:

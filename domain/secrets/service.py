@@ -159,6 +159,11 @@ async def reveal_all(ctx: Ctx, scope: str) -> dict[str, SecretText]:
     return {secret.key: _revealed(ctx, secret) for secret in found}
 
 
+async def known_keys(ctx: Ctx, scope: str) -> frozenset[str]:
+    """The names of the secrets of a scope."""
+    return frozenset((await ctx.execute(_of(ctx, scope).with_only_columns(Secret.key).limit(SECRETS_MAX))).scalars())
+
+
 async def environment(ctx: Ctx, app_id: str) -> dict[str, SecretText]:
     """What an app's worker is started with: the platform's secrets, and its own over them. Raises Unreadable."""
     return await reveal_all(ctx, PLATFORM) | await reveal_all(ctx, app_scope(app_id))

@@ -4,13 +4,11 @@ What is asked of the provider is asked while no transaction is open: a provider 
 waiting who sign in by it.
 """
 
-import base64
-import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import delete
 
@@ -22,6 +20,7 @@ from domain.identity.service import SignIn
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Failed, Invalid, Missing, Unauthenticated
 from domain.kernel.limits import Allowance
+from domain.kernel.oauth import asking, challenge
 from domain.kernel.outbound import is_loopback_name
 from domain.sign_in import providers
 from domain.sign_in.delivery import Onward, deliver, own_address
@@ -69,7 +68,7 @@ async def begin(ctx: Ctx, provider_id: str, asked: Beginning) -> Begun:
         own_address("redirectUri", redirect_uri, urls.public)
     if asked.host is not None and _is_alias(asked.host, urlsplit(urls.public)):
         again = {"token_delivery": asked.delivery.value, **({"redirect_uri": redirect_uri} if redirect_uri else {})}
-        return Begun(_asking(urls.authorize(provider_id), again), None)
+        return Begun(asking(urls.authorize(provider_id), again), None)
     provider = await ctx.apart(lambda apart: providers.usable(apart, provider_id))
     await ctx.ports.limits.take(BEGUN, f"{ctx.tenant_id} {ctx.request.client_ip}")
     try:
@@ -99,10 +98,10 @@ async def begin(ctx: Ctx, provider_id: str, asked: Beginning) -> Begun:
         "scope": " ".join(provider.scopes),
         "state": state,
         "nonce": nonce,
-        "code_challenge": _challenge(verifier),
+        "code_challenge": challenge(verifier),
         "code_challenge_method": "S256",
     }
-    return Begun(_asking(discovery.authorization_endpoint, wanted), browser_key)
+    return Begun(asking(discovery.authorization_endpoint, wanted), browser_key)
 
 
 def _is_alias(host: str, public: SplitResult) -> bool:
@@ -113,16 +112,6 @@ def _is_alias(host: str, public: SplitResult) -> bool:
         return False
     public_name = public.hostname or ""
     return asked != public_name and is_loopback_name(asked) and is_loopback_name(public_name)
-
-
-def _challenge(verifier: str) -> str:
-    """PKCE's S256 (RFC 7636, section 4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-
-
-def _asking(endpoint: str, wanted: dict[str, str]) -> str:
-    parts = urlsplit(endpoint)
-    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, urlencode(wanted)) if part)))
 
 
 # And back.

@@ -1,0 +1,1 @@
+"""What integrations need: the catalog's folders, JSON Schema, authorization servers."""
