@@ -38,12 +38,12 @@ class Ports:
     workers: AppWorkers
     frontends: Frontends
     blobs: BlobStore
-    password_login: bool = True
     integrations: Integrations
     integration_catalog: IntegrationCatalog
     integration_urls: IntegrationUrls
     oauth_tokens: OAuthTokens
     json_schemas: Schemas
+    password_login: bool = True
     failures_per_address: int = 500  # of signing in, in a quarter of an hour; 0 for as many as they like
     upload_bytes_max: int = 5 * 2**30
     direct_downloads: bool = False  # signed URLs lead on to where the bytes are
