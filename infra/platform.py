@@ -23,8 +23,8 @@ from domain.workers.ports import WorkerCaller
 from graph import schema as graph_schema
 from graph.documents import Documents
 from graph.run import Caller, Runner
-from infra.identity.passwords import Argon2Passwords
 from graph.typed.run import TypedSchemas
+from infra.identity.passwords import Argon2Passwords
 from infra.identity.tokens import JwtTokens
 from infra.integrations import urls as integration_urls
 from infra.integrations.catalog import FolderCatalog
@@ -106,6 +106,8 @@ class Platform:
             self._committed,
         )
 
+        self.typed = TypedSchemas(self.ports.seal)
+
     def _committed(self, tenant_id: UUID, events: Sequence[Event]) -> None:
         """What this process changed itself it sees at once; the feed tells the others."""
         for event in events:
@@ -119,8 +121,6 @@ class Platform:
             self.ports.catalog.forget(tenant_id, payload["app_id"])
         elif kind == AppDeployed.kind:
             self.frontends.forget(payload["app_id"])
-        self.typed = TypedSchemas(self.ports.seal)
-
         for hear in self.hearers:
             hear(tenant_id, kind, payload)
 
