@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from domain.identity.ports import Passwords, Tokens
 from domain.integrations.ports import Catalog as IntegrationCatalog
 from domain.integrations.ports import Integrations, IntegrationUrls, OAuthTokens, Schemas
+from domain.jobs.ports import JobChanges
 from domain.kernel.events import Feed
 from domain.kernel.limits import Limits
 from domain.kernel.outbound import Outbound
@@ -38,6 +39,7 @@ class Ports:
     workers: AppWorkers
     frontends: Frontends
     blobs: BlobStore
+    job_changes: JobChanges
     integrations: Integrations
     integration_catalog: IntegrationCatalog
     integration_urls: IntegrationUrls

@@ -11,6 +11,7 @@ from graph.audit import AuditLogQuery
 from graph.history import HistoryMutation, HistoryQuery
 from graph.identity import IdentityMutation, IdentityQuery
 from graph.integrations import IntegrationsMutation, IntegrationsQuery
+from graph.jobs import JobsMutation, JobsQuery, JobsSubscription
 from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
 from graph.rules import Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
@@ -35,6 +36,7 @@ Query = merge_types(
         SignInQuery,
         StorageQuery,
         WorkersQuery,
+        JobsQuery,
     ),
 )
 Mutation = merge_types(
@@ -50,9 +52,10 @@ Mutation = merge_types(
         SignInMutation,
         StorageMutation,
         WorkersMutation,
+        JobsMutation,
     ),
 )
-Subscription = merge_types("Subscription", (RecordsSubscription, WorkersSubscription))
+Subscription = merge_types("Subscription", (RecordsSubscription, WorkersSubscription, JobsSubscription))
 
 
 def build_schema() -> strawberry.Schema:

@@ -7,6 +7,7 @@ from sqlalchemy import delete
 
 from domain.idempotency import service as idempotency
 from domain.identity.model import Session
+from domain.jobs import service as jobs
 from domain.kernel.ctx import ANONYMOUS, Ctx, Request
 from domain.outbox import service as outbox
 from domain.sign_in import tidying as sign_in
@@ -19,7 +20,7 @@ CONNECTIONS = 1
 
 
 async def tidy(context: dict[str, Any]) -> None:
-    """Drop what has expired: sessions, kept answers, events to resume from, what was good for one sign-in."""
+    """Drop what has expired: sessions, kept answers, events to resume from, what was good for one sign-in, old jobs."""
     database = await Database.open(context["database_url"], CONNECTIONS)
     try:
         async with database.unit(writes=True) as unit:
@@ -28,6 +29,7 @@ async def tidy(context: dict[str, Any]) -> None:
             await idempotency.forget_old(ctx)
             await outbox.prune(ctx)
             await sign_in.forget_old(ctx)
+            await jobs.forget_old(ctx)
             await unit.commit()
     finally:
         await database.close()

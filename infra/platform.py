@@ -30,6 +30,7 @@ from infra.integrations import urls as integration_urls
 from infra.integrations.catalog import FolderCatalog
 from infra.integrations.oauth import OAuthTokenClient
 from infra.integrations.schemas import JsonSchemas
+from infra.jobs.changes import JobChanges
 from infra.keys import MASTER, LiveRing
 from infra.limits import CountedLimits
 from infra.machine import LocalMachine
@@ -68,7 +69,8 @@ class Platform:
         self.blobs = blob_store(settings)
         self.workers = Workers(database.fetch, settings.keys)
         self.frontends = Frontends(settings.data_dir / "frontends", self.blobs, database.fetch)
-        self.hearers: list[Hear] = []
+        self.job_changes = JobChanges()
+        self.hearers: list[Hear] = [self.job_changes.hear]
         self.ports = Ports(
             passwords=self.passwords,
             tokens=tokens,
@@ -84,6 +86,7 @@ class Platform:
             workers=self.workers,
             frontends=self.frontends,
             blobs=self.blobs,
+            job_changes=self.job_changes,
             password_login=settings.password_login,
             failures_per_address=settings.sign_in_failures_per_address,
             integrations=integrations,

@@ -124,10 +124,11 @@ class Person:
 class Stoa:
     """A running server."""
 
-    def __init__(self, app: Application, base_url: str, database_url: str) -> None:
+    def __init__(self, app: Application, base_url: str, database_url: str, valkey_url: str | None) -> None:
         self.app = app
         self.base_url = base_url
         self.database_url = database_url
+        self.valkey_url = valkey_url
         self.described = Described(app)
         self._clients: list[httpx.Client] = []
 
@@ -200,7 +201,7 @@ def running(database_url: str, valkey_url: str | None, folder: Path, **settings:
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             thread.join(0.01)
-        stoa = Stoa(app, f"http://127.0.0.1:{port}", database_url)
+        stoa = Stoa(app, f"http://127.0.0.1:{port}", database_url, valkey_url)
         try:
             yield stoa
         finally:

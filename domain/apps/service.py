@@ -13,6 +13,7 @@ from domain.apps.events import AppChanged
 from domain.apps.manifest import KINDS, Manifest, parse_manifest
 from domain.apps.model import App
 from domain.apps.reserved import is_reserved
+from domain.jobs import service as jobs
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.model import DEFAULT_TENANT
@@ -188,7 +189,8 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     if is_reserved(app_id):
         raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
     await _alone(ctx, app_id)
-    await workers.forget(ctx, app_id)  # which may be there without the app
+    await workers.forget(ctx, app_id)  # which may be there without the app, as may jobs
+    await jobs.forget(ctx, app_id)
     await agents.forget(ctx, app_id)
     there = await ctx.first(ctx.visible(App).where(App.id == app_id).with_for_update())
     if there is None:

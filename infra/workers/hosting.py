@@ -1,11 +1,13 @@
-"""Being a worker host for as long as the process lives."""
+"""Being a worker host for as long as the process lives, and running what is handed in."""
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import asyncpg
 
 from domain.kernel.errors import Unavailable
+from infra.jobs.dispatcher import Dispatcher
 from infra.logs import get_logger
 from infra.platform import Platform
 from infra.settings import Settings
@@ -21,7 +23,7 @@ log = get_logger(__name__)
 
 
 async def host(settings: Settings, database_url: str, valkey_url: str | None) -> None:
-    """Run the workers of deployed apps until cancelled, whatever the database does meanwhile."""
+    """Run the workers of deployed apps and their jobs until cancelled, whatever the database does meanwhile."""
     folder = HostFolder.take(settings.data_dir)
     try:
         sandbox = await Sandbox(folder.path).tried()
@@ -43,5 +45,12 @@ async def _host(
     settings: Settings, database_url: str, valkey_url: str | None, folder: HostFolder, sandbox: Sandbox
 ) -> None:
     async with Platform.open(settings.with_keys(), database_url, valkey_url) as platform:
-        platform.workers.local = host = Host(platform, folder, sandbox)
-        await host.run()
+        await work(platform, Host(platform, folder, sandbox))
+
+
+async def work(platform: Platform, host: Host, ready: Callable[[], None] = lambda: None) -> None:
+    """Run deployed apps on this host, and whatever is handed in, until cancelled."""
+    platform.workers.local = host
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(host.run(ready))
+        tasks.create_task(Dispatcher(platform).run())

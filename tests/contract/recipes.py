@@ -122,6 +122,15 @@ def _app_file(world: "World", drawing: Drawing) -> dict[str, Any]:
     return {"appId": "stage", "fileId": made["file_id"]}
 
 
+def _new_job(world: "World", drawing: Drawing) -> dict[str, Any]:
+    return {"appId": "stage", "user_id": None}
+
+
+def _job(world: "World", drawing: Drawing) -> dict[str, Any]:
+    made = world.both('mutation { enqueueJob(app: "stage", job: {payload: {n: 1}}) { id number } }')
+    return {"appId": "stage", "jobId": drawing.random.choice([str(value) for value in made["enqueueJob"].values()])}
+
+
 RECIPES: Mapping[str, Recipe] = {
     "rootcx.deleteRecord": _record,
     "rootcx.updateRole": _role,
@@ -143,4 +152,6 @@ RECIPES: Mapping[str, Recipe] = {
     "rootcx.downloadObject": _file,
     "rootcx.downloadAppFile": _app_file,
     "rootcx.deleteAppFile": _app_file,
+    "rootcx.enqueueJob": _new_job,
+    "rootcx.getJob": _job,
 }

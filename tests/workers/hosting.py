@@ -16,6 +16,7 @@ import httpx
 from infra.platform import Platform
 from infra.workers.host import Host
 from infra.workers.host_folder import HostFolder
+from infra.workers.hosting import work
 from infra.workers.sandbox import Sandbox
 from tests.harness import Person, Stoa
 
@@ -89,11 +90,11 @@ def hosting(stoa: Stoa, folder: Path | None = None, **settings: Any) -> Iterator
     async def run() -> None:
         held = HostFolder.take(folder or chosen.data_dir)
         try:
-            async with Platform.open(chosen, stoa.database_url, None) as platform:
+            async with Platform.open(chosen, stoa.database_url, stoa.valkey_url) as platform:
                 host = Host(platform, held, await Sandbox(held.path).tried())
-                platform.workers.local = host
                 loop = asyncio.get_running_loop()
-                hosted = asyncio.create_task(host.run(lambda: started.set_result(RunningHost(host, platform, loop))))
+                ready = lambda: started.set_result(RunningHost(host, platform, loop))  # noqa: E731
+                hosted = asyncio.create_task(work(platform, host, ready))
                 await asyncio.wait({hosted, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
                 if not started.done():
                     hosted.result()

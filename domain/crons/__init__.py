@@ -1,0 +1,1 @@
+"""Crons: jobs that are handed in by the clock."""

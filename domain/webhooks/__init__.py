@@ -1,0 +1,1 @@
+"""Incoming webhooks: URLs by which others tell an app that something happened."""
