@@ -7,8 +7,10 @@ from uuid import UUID
 import orjson
 
 from domain.identity.model import SYSTEM_USER
+from domain.integrations import service as integrations
 from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.errors import DomainError, Failed
+from domain.kernel.ids import parse_uuid
 from domain.kernel.rawjson import RawJson
 from domain.records import service as records
 from domain.records.service import Query
@@ -103,15 +105,41 @@ class Doing:
     # Actions.
 
     async def _self_action(self, tenant_id: UUID, app_id: str, caller: WorkerCaller, message: Message) -> Any:
+        """RootCX worker protocol, "self_action". Raises Refused, DomainError."""
         params = message.get("params")
-        if message.get("action") != "triggerAction" or not isinstance(params, dict):
-            raise Refused(f"'{str(message.get('action'))[:80]}' is not available here")
+        if isinstance(params, dict):
+            match message.get("action"):
+                case "triggerAction":
+                    return await self._trigger(tenant_id, app_id, caller, params)
+                case "call_integration":
+                    work = _call_integration(app_id, params)
+                    return await self._perform(tenant_id, caller, work)
+                case "syncConnectedUsers":
+                    action = str(params.get("actionName"))
+                    return await self._perform(tenant_id, caller, lambda ctx: _for_each(ctx, app_id, action))
+        raise Refused(f"'{str(message.get('action'))[:80]}' is not available here")
+
+    async def _trigger(self, tenant_id: UUID, app_id: str, caller: WorkerCaller, params: Message) -> Any:
         action = str(params.get("actionName"))
         await self._perform(tenant_id, caller, lambda ctx: workers.may_call_action(ctx, app_id, action))
         try:
             return await self._workers.rpc(tenant_id, app_id, action, params.get("input") or {}, caller)
         except Failed as failed:
             raise Refused(failed.message) from failed
+
+
+def _call_integration(app_id: str, params: Message) -> Work[Any]:
+    """Raises Refused."""
+    as_user = parse_uuid(params.get("asUser"))
+    if params.get("asUser") is not None and as_user is None:
+        raise Refused("asUser must be the id of a user")
+    integration, action, given = str(params.get("integrationId")), str(params.get("action")), params.get("input")
+    given = {} if given is None else given
+    return lambda ctx: integrations.call(ctx, app_id, integration, action, given, as_user)
+
+
+async def _for_each(ctx: Ctx, app_id: str, action: str) -> dict[str, Any]:
+    return {"ok": True, "synced": await integrations.call_for_each(ctx, app_id, action)}
 
 
 async def _insert(ctx: Ctx, app_id: str, entity: str, values: Message) -> Any:

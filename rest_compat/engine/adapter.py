@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from rest_compat.engine import streams
 from rest_compat.engine.answers import (
     JSON,
+    PAGE_HEADERS,
     Headers,
     accepts,
     cookie_header,
@@ -245,9 +246,9 @@ class RestAdapter:
             await self._file(shaped.body, exchange, receive, headers)
         else:
             body, media_type = _encoded(route, shaped.body, exchange.meta, status)
-            await exchange.reply(
-                status, body, with_defaults(headers, {"content-type": media_type} if media_type else {})
-            )
+            kind = {"content-type": media_type} if media_type else {}
+            also = PAGE_HEADERS if route.page is not None else {}
+            await exchange.reply(status, body, with_defaults(headers, {**kind, **also}))
 
     def _head(self, shaped: Shaped) -> Headers:
         """The headers and cookies that the data has for the answer."""
@@ -331,6 +332,8 @@ def _encoded(route: Route, body: Any, meta: Meta, status: int) -> tuple[bytes, s
     """The bytes of a body and their media type."""
     if status == 204:
         return b"", None
+    if route.page is not None:
+        body = route.page(body)
     if route.produces is not None:
         textual = route.produces.startswith("text/") and "charset=" not in route.produces
         return ("" if body is None else str(body)).encode(), route.produces + ("; charset=utf-8" if textual else "")

@@ -14,6 +14,14 @@ from starlette.types import Send
 Headers = list[tuple[bytes, bytes]]
 
 JSON = "application/json"
+HTML = "text/html"
+# Nothing is loaded from anywhere, and nobody is told where people came from: the address may hold what is secret.
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-robots-tag": "noindex",
+}
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 

@@ -12,6 +12,8 @@ directive @rest(
   stream: RestStream
   "The media type of a text answer; the body must be a string."
   produces: String
+  "The answer is for people to look at: the body, as the system's page of this name shows it."
+  page: String
   """
   The answer is an object with this `message`, variables in braces (`{id}`, `{input.name}`) filled in. The fields of the
   value marked @body, if there is one, are added to it.

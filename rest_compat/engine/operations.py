@@ -1,6 +1,6 @@
 """Stored operations: a document compiled into all the engine needs to answer its route."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ from graphql import (
 )
 
 from rest_compat.engine import directives
+from rest_compat.engine.answers import HTML
 from rest_compat.engine.binding import Binding
 from rest_compat.engine.documents import Documents, Fragment, RouteDocument
 from rest_compat.engine.errors import compile_error
@@ -109,7 +110,13 @@ class Route:
     @property
     def produces(self) -> str | None:
         """The media type of a text answer."""
-        return self.document.rest.get("produces")
+        return HTML if self.page is not None else self.document.rest.get("produces")
+
+    @property
+    def page(self) -> Callable[[Any], str] | None:
+        """What makes a page of the body; None where the answer is none."""
+        name = self.document.rest.get("page")
+        return None if name is None else self.system.pages.get(name, str)
 
     @property
     def message(self) -> str | None:
@@ -211,8 +218,10 @@ def _check(route: Route, shape: Shape) -> None:
     located = any((happens.header or "").lower() == "location" for happens in shape.root.happenings())
     if any(status >= 300 for status in statuses) and not (text or located):
         raise document.wrong("a redirect needs a text as its body, or a Location header")
-    if route.produces is not None and not text:
+    if route.produces is not None and route.page is None and not text:
         raise document.wrong(f"{route.produces} is made of a text, which the body is not")
+    if route.document.rest.get("page", "") not in ("", *route.system.pages):
+        raise document.wrong(f"{route.system.name} has no page '{route.document.rest['page']}'")
     if route.streams and (route.message or route.produces):
         raise document.wrong("a stream has no message, and no media type but its own")
 

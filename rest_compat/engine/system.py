@@ -80,6 +80,7 @@ class System:
     repeated_parameters: Extra = Extra.IGNORE
     unknown_fields: Extra = Extra.IGNORE
     body_bytes_max: int = 50 * 2**20
+    pages: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)  # bodies as HTML, for people
     by_hand: Sequence[StarletteRoute] = ()  # what is answered to people and to other servers: described nowhere
 
     def status_of(self, refusal: Refusal) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import STATUS, Meta, System
-from rest_compat.rootcx import magic_link_page
+from rest_compat.rootcx import magic_link_page, pages
 
 # Duplicate names are 400 there; a foreign key that is violated stays 409. What deployed code throws is a 500, and so is
 # code that cannot be unpacked or begun, and a worker that there is none of.
@@ -50,5 +50,6 @@ ROOTCX = System(
     error=error,
     error_schema=ERROR_SCHEMA,
     status=ROOTCX_STATUS,
+    pages={"integration": pages.integration},
     by_hand=[magic_link_page.ROUTE],
 )
