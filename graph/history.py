@@ -78,7 +78,7 @@ class TrashedRecord:
 
     @strawberry.field(description="When it will be gone for good.")
     def purged_at(self: past.Entry) -> datetime:
-        return self.changed_at + trash.KEPT
+        return self.changed_at + past.TRASH_KEPT
 
 
 @strawberry.type

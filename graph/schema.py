@@ -8,6 +8,7 @@ from strawberry.tools import merge_types
 from graph.access import AccessMutation, AccessQuery
 from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
+from graph.collaboration import CollaborationMutation, CollaborationQuery
 from graph.history import HistoryMutation, HistoryQuery
 from graph.identity import IdentityMutation, IdentityQuery
 from graph.integrations import IntegrationsMutation, IntegrationsQuery
@@ -31,6 +32,7 @@ Query = merge_types(
         RecordsQuery,
         HistoryQuery,
         IntegrationsQuery,
+        CollaborationQuery,
         AuditLogQuery,
         SecretsQuery,
         SignInQuery,
@@ -47,6 +49,7 @@ Mutation = merge_types(
         AppsMutation,
         RecordsMutation,
         HistoryMutation,
+        CollaborationMutation,
         SecretsMutation,
         IntegrationsMutation,
         SignInMutation,

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import delete
 
+from domain.collaboration import attached
 from domain.idempotency import service as idempotency
 from domain.identity.model import Session
 from domain.jobs import service as jobs
@@ -20,7 +21,10 @@ CONNECTIONS = 1
 
 
 async def tidy(context: dict[str, Any]) -> None:
-    """Drop what has expired: sessions, kept answers, events to resume from, what was good for one sign-in, old jobs."""
+    """Drop what has expired: sessions, kept answers, events to resume from, what was good for one sign-in, old jobs.
+
+    And what belonged to records that are gone for good.
+    """
     database = await Database.open(context["database_url"], CONNECTIONS)
     try:
         async with database.unit(writes=True) as unit:
@@ -30,6 +34,7 @@ async def tidy(context: dict[str, Any]) -> None:
             await outbox.prune(ctx)
             await sign_in.forget_old(ctx)
             await jobs.forget_old(ctx)
+            await attached.forget_gone(ctx)
             await unit.commit()
     finally:
         await database.close()

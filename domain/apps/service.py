@@ -13,6 +13,7 @@ from domain.apps.events import AppChanged
 from domain.apps.manifest import KINDS, Manifest, parse_manifest
 from domain.apps.model import App
 from domain.apps.reserved import is_reserved
+from domain.collaboration import attached
 from domain.jobs import service as jobs
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
@@ -199,5 +200,6 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     await ctx.remove(there)
     await secrets.discard_all(ctx, secrets.app_scope(app_id))
     await app_files.forget(ctx, app_id)
+    await attached.forget_app(ctx, app_id)
     ctx.changed_apps.add(app_id)
     ctx.emit(AppChanged(app_id))

@@ -7,7 +7,7 @@ with the record before and after. An entry is a version; a record whose last ent
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from domain.kernel.rawjson import RawJson
 from domain.records.declared import SYSTEM_FIELDS, ObjectType
 from domain.records.sql import Params
 
+TRASH_KEPT = timedelta(days=30)
 ENTRY = "a"  # the alias of an entry of the log
 AFTERWARDS = f"coalesce({ENTRY}.new_record, {ENTRY}.old_record)"  # the record, or what it was in the end
 

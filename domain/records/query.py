@@ -75,7 +75,21 @@ class Linking:
     unknown: bool = False
 
 
-Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking
+@dataclass(frozen=True, slots=True)
+class SharedWith:
+    """The record was shared with that user, or with a role of theirs, on one of these levels.
+
+    `user` is an id, or the mark of one that comes with each run.
+    """
+
+    app_id: str
+    entity: str
+    tenant_id: Any
+    user: Any
+    levels: tuple[str, ...]
+
+
+Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking | SharedWith
 
 ALWAYS = All()
 

@@ -116,7 +116,7 @@ async def find(ctx: Ctx, app_id: str, entity: str, query: Query, wanted: Collect
 
 async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) -> Found:
     where = condition_of(query.where, query.dialect, at.entity)
-    order = _order(at.entity, query)
+    order = order_of(at.entity, query)
     scope = _scope(at, query)
     key = unseal_cursor(ctx, scope, query.after) if query.after is not None else None
     select = Select(
@@ -136,7 +136,8 @@ async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) ->
     return found
 
 
-def _order(entity: ObjectType, query: Query) -> list[Order]:
+def order_of(entity: ObjectType, query: Query) -> list[Order]:
+    """The order a query asks for, ended by the id. Raises Invalid."""
     name = query.order_by or "created_at"
     field = entity.columns.get(name)
     if field is None and query.dialect is Dialect.ROOTCX:

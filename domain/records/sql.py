@@ -8,7 +8,7 @@ from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import quoted
 from domain.records.plan import column_type
-from domain.records.query import All, AnyOf, Condition, Linked, Linking, Not, Op, Order, Test
+from domain.records.query import All, AnyOf, Condition, Linked, Linking, Not, Op, Order, SharedWith, Test
 
 ROW = "t"  # the alias of the row that conditions speak of
 # Columns of our own beside the fields' have names that no field can have.
@@ -66,6 +66,8 @@ def condition(schema: AppSchema, tested: Condition, params: Params, alias: str =
             return _linked(schema, tested, params, alias)
         case Linking():
             return _linking(schema, tested, params, alias)
+        case SharedWith():
+            return _shared_with(tested, params, alias)
 
 
 def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, alias: str, word: str, empty: str) -> str:
@@ -100,6 +102,18 @@ def _linking(schema: AppSchema, tested: Linking, params: Params, alias: str) -> 
         met = f"({met}) IS NOT FALSE"
     source = relation(schema, schema.types[tested.entity])
     return f"EXISTS (SELECT FROM {source} {other} WHERE {other}.{quoted(tested.link.name)} = {alias}.id AND {met})"
+
+
+def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:
+    tenant, user = params.add(tested.tenant_id, "uuid"), params.add(tested.user, "uuid")
+    place = f"s.app_id = {params.add(tested.app_id, 'text')} AND s.entity = {params.add(tested.entity, 'text')}"
+    return (
+        f"EXISTS (SELECT FROM stoa.record_shares s WHERE s.tenant_id = {tenant} AND {place} "
+        f"AND s.record_id = {alias}.id::text AND s.record_created_at = {alias}.created_at "
+        f"AND s.level = ANY ({params.add(list(tested.levels), 'text[]')}) "
+        f"AND (s.recipient_type = 'user' AND s.recipient_id = {user}::text OR s.recipient_type = 'role' "
+        f"AND s.recipient_id IN (SELECT stoa.held_roles({tenant}, {user}))))"
+    )
 
 
 def order_by(order: Sequence[Order]) -> str:

@@ -5,12 +5,12 @@ The log has it (see `domain.records.past`), however it was deleted: by a cascade
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import func, select
 
 from domain.access.permissions import Verb
 from domain.audit import service as audit
+from domain.collaboration import attached
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing
 from domain.kernel.page import Page, PageArgs, bounded_first, seal_cursor, unseal_cursor
@@ -18,10 +18,9 @@ from domain.kernel.rawjson import RawJson
 from domain.kernel.unit import Statement
 from domain.records import service
 from domain.records.opening import Opened, opened, record_id
-from domain.records.past import ENTRY, ENTRY_COLUMNS, Entry, declared, entry, shown
+from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, declared, entry, shown
 from domain.records.sql import Params
 
-KEPT = timedelta(days=30)
 PURGED_AT_ONCE = 1000
 
 
@@ -101,6 +100,8 @@ async def _found(ctx: Ctx, at: Opened, id: str) -> Entry:
 async def _gone(ctx: Ctx, at: Opened, deleted: list[Entry]) -> None:
     if deleted:
         app_id, entity = at.schema.app_id, at.entity.name
+        for row in deleted:
+            await attached.forget_record(ctx, app_id, entity, row.record_id)
         await audit.note(ctx, *(audit.Note(entity, row.record_id, "PURGE", app_id=app_id) for row in deleted))
 
 
@@ -131,7 +132,7 @@ def _source(ctx: Ctx, at: Opened, wanted: _Wanted, params: Params) -> str:
         f"FROM stoa.audit_log {ENTRY} JOIN stoa.apps p ON p.tenant_id = {tenant} AND p.id = {app} "
         f"WHERE {ENTRY}.tenant_id = {tenant} AND {ENTRY}.app_id = {app} AND {ENTRY}.entity = {entity} "
         f"AND {ENTRY}.operation = 'DELETE' AND {ENTRY}.changed_at >= p.created_at "
-        f"AND {ENTRY}.changed_at > {params.add(ctx.now - KEPT, 'timestamptz')} "
+        f"AND {ENTRY}.changed_at > {params.add(ctx.now - TRASH_KEPT, 'timestamptz')} "
         f"AND NOT EXISTS (SELECT FROM stoa.audit_log l WHERE l.tenant_id = {tenant} "
         f"AND l.record_id = {ENTRY}.record_id AND l.app_id = {app} AND l.entity = {entity} AND l.id > {ENTRY}.id)"
     )
