@@ -75,9 +75,7 @@ class Grants:
 
     def both(self, other: "Grants") -> "Grants":
         """What is allowed by each of the two."""
-        return Grants(
-            {key for key in self.keys if other.allows(key)} | {key for key in other.keys if self.allows(key)}
-        )
+        return Grants({key for key in self.keys if other.allows(key)} | {key for key in other.keys if self.allows(key)})
 
     def __repr__(self) -> str:
         return f"Grants({sorted(self.keys)})"

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.access.permissions import is_key
+from domain.apps import fields
 from domain.apps.expressions import checked_expression
+from domain.apps.fields import Dialect, dialect_of
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
 from domain.records.declared import (
@@ -20,17 +22,14 @@ from domain.records.declared import (
     Identity,
     Index,
     IndexPart,
-    Link,
     ObjectType,
-    OnDelete,
 )
-from domain.records.types import LINK, UUID_TYPE, FieldType, JsonType, NotOfType, field_type, link_to
+from domain.records.types import UUID_TYPE, FieldType
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_CHARS_MAX = 63  # PostgreSQL cuts longer identifiers, and two names must not become one
 ENTITIES_MAX = 500
 FIELDS_MAX = 500
-OPTIONS_MAX = 1000
 KINDS = ("app", "integration", "agent")
 OPERATIONS = ("INSERT", "UPDATE", "DELETE")
 OVERLAP_POLICIES = ("skip", "queue")
@@ -62,18 +61,20 @@ def parse_manifest(source: Any) -> Manifest:
     """Read a manifest. Raises Invalid with the path of the first thing wrong."""
     root = Node(source, "")
     app_id = identifier(root, "appId")
-    types = tuple(_entities(root))
+    dialect = dialect_of(root)
+    types = tuple(_entities(root, dialect))
     kind = root.text("type", default="app")
     if kind not in KINDS:
         raise Invalid("type", f"type must be one of {', '.join(KINDS)}")
     actions = [_action(node) for node in root.objects("actions")]
     document = {
         "appId": app_id,
+        **({"dialect": dialect.value} if dialect is not Dialect.ROOTCX else {}),
         "name": root.text("name"),
         "version": root.text("version", default="0.0.1"),
         "description": root.text("description", default=""),
         "type": kind,
-        "dataContract": [_kept_entity(node) for node in root.objects("dataContract")],
+        "dataContract": [_kept_entity(node, dialect) for node in root.objects("dataContract")],
         "permissions": {"permissions": [_permission(node) for node in _permissions(root)]},
         "actions": actions,
         "webhooks": [_webhook(path, value) for path, value in root.values("webhooks")],
@@ -111,10 +112,8 @@ def identifier(node: Node, *keys: str) -> str:
 
 # Entities.
 
-Ids = Mapping[str, FieldType]  # what a link may lead to: the type of the ids there
 
-
-def _entities(root: Node) -> Iterator[ObjectType]:
+def _entities(root: Node, dialect: Dialect) -> Iterator[ObjectType]:
     nodes = list(root.objects("dataContract"))
     if len(nodes) > ENTITIES_MAX:
         raise Invalid("dataContract", f"dataContract must have at most {ENTITIES_MAX} entities")
@@ -123,23 +122,20 @@ def _entities(root: Node) -> Iterator[ObjectType]:
         name = identifier(node, "entityName")
         if name in ids:
             raise Invalid(node.path("entityName"), f"{node.path('entityName')} '{name}' is declared twice")
-        ids[name] = _id_type(node)
-    return (_entity(node, ids) for node in nodes)
+        own = next((field for field in node.objects("fields") if field.raw("name") == "id"), None)
+        ids[name] = fields.id_type(own, dialect)
+    around = fields.Surroundings(dialect, ids)
+    return (_entity(node, around) for node in nodes)
 
 
-def _id_type(entity: Node) -> FieldType:
-    own = next((node for node in entity.objects("fields") if node.raw("name") == "id"), None)
-    return UUID_TYPE if own is None else field_type(own.text("type"))
-
-
-def _entity(node: Node, ids: Ids) -> ObjectType:
+def _entity(node: Node, around: fields.Surroundings) -> ObjectType:
     name = identifier(node, "entityName")
-    fields = tuple(_fields(node, ids))
-    columns = {*SYSTEM_FIELDS, *(field.name for field in fields)}
+    declared = tuple(_fields(node, around))
+    columns = {*SYSTEM_FIELDS, *(field.name for field in declared)}
     return ObjectType(
         name=name,
-        fields=fields,
-        identity=_identity(node, fields),
+        fields=declared,
+        identity=_identity(node, declared),
         indexes=tuple(_indexes(node, name, columns)),
         checks=tuple(_checks(node, name, columns)),
         description=node.text("description", default=""),
@@ -147,7 +143,7 @@ def _entity(node: Node, ids: Ids) -> ObjectType:
     )
 
 
-def _fields(entity: Node, ids: Ids) -> Iterator[Field]:
+def _fields(entity: Node, around: fields.Surroundings) -> Iterator[Field]:
     seen: set[str] = set()
     for count, node in enumerate(entity.objects("fields", required=True)):
         if count >= FIELDS_MAX:
@@ -158,85 +154,17 @@ def _fields(entity: Node, ids: Ids) -> Iterator[Field]:
         if name in PG_COLUMNS:
             raise Invalid(node.path("name"), f"{node.path('name')} '{name}' is a word of PostgreSQL's own")
         seen.add(name)
-        field = _field(node, name, ids)
+        field = fields.field(node, name, around)
         if name not in ("created_at", "updated_at"):  # the system's own, whatever is declared
             yield field
 
 
-def _field(node: Node, name: str, ids: Ids) -> Field:
-    type = field_type(node.text("type"))
-    link = _link(node, ids) if type is LINK else None
-    if link is not None:
-        type = link_to(ids[link.target])
-    required = node.flag("required")
-    key = node.flag("is_primary_key", "isPrimaryKey") and name != "id"
-    options = _options(node, type)
-    return Field(
-        name=name,
-        type=type,
-        required=required or key,
-        default=_default(node, type, options),
-        options=options,
-        link=link,
-        unique=key,
-        description=node.text("description", default=""),
-    )
-
-
-def _options(node: Node, type: FieldType) -> tuple[str, ...] | None:
-    options = node.texts("enum_values", "enumValues", default=None)
-    if options is None:
-        return None
-    path = node.path("enum_values")
-    different = {_of_type(type.element, option, path) for option in options}
-    if not 1 <= len(options) <= OPTIONS_MAX or len(different) < len(options):
-        raise Invalid(path, f"{path} must be 1 to {OPTIONS_MAX} different values")
-    return tuple(options)
-
-
-def _of_type(type: FieldType, value: Any, path: str) -> Any:
-    """`value` as it is compared. Raises Invalid."""
-    try:
-        return type.operand(value)
-    except NotOfType as wrong:
-        raise Invalid(path, f"{path} {wrong}") from wrong
-
-
-def _default(node: Node, type: FieldType, options: tuple[str, ...] | None) -> Any:
-    value = node.raw("default_value", "defaultValue")
-    if value is None or node.flag("is_primary_key", "isPrimaryKey"):
-        return None
-    if isinstance(value, dict | list) and not isinstance(type, JsonType):
-        return None  # objects and lists are defaults of json columns only
-    path = node.path("default_value")
-    compared = _of_type(type, value, path)
-    if options is not None and compared not in {type.operand(option) for option in options}:
-        raise Invalid(path, f"{path} must be one of the declared values")
-    return type.stored(value)
-
-
-def _link(node: Node, ids: Ids) -> Link | None:
-    references = node.object("references")
-    rule = node.text("on_delete", "onDelete", default=None)
-    if rule is not None and rule not in set(OnDelete):
-        path = node.path("on_delete")
-        raise Invalid(path, f"{path} must be one of {', '.join(OnDelete)}")
-    if references is None:
-        return None
-    target, _ = references.text("entity"), references.text("field")
-    if target not in ids:
-        path = references.path("entity")
-        raise Invalid(path, f"{path} '{target[:80]}' must be an entity of this manifest, or {USERS}")
-    fallback = OnDelete.RESTRICT if node.flag("required") else OnDelete.SET_NULL
-    return Link(target, OnDelete(rule) if rule else fallback)
-
-
-def _identity(node: Node, fields: tuple[Field, ...]) -> Identity | None:
+def _identity(node: Node, declared: tuple[Field, ...]) -> Identity | None:
     if not node.has("identityKind") and not node.has("identityKey"):
         return None
     kind = identifier(node, "identityKind")
     key = identifier(node, "identityKey")
-    if key not in {f.name for f in fields}:
+    if key not in {f.name for f in declared}:
         raise Invalid(node.path("identityKey"), f"{node.path('identityKey')} '{key}' is not one of the fields")
     return Identity(kind, key)
 
@@ -313,41 +241,20 @@ Spellings = Mapping[str, tuple[str, ...]]
 _INDEX: Spellings = {key: (key,) for key in ("name", "columns", "unique", "using", "where", "with")}
 _INDEX_PART: Spellings = {key: (key,) for key in ("column", "expr", "sort", "nulls", "ops")}
 _CHECK: Spellings = {key: (key,) for key in ("name", "expr")}
-_FIELD: Spellings = {
-    "name": ("name",),
-    "type": ("type",),
-    "required": ("required",),
-    "default_value": ("default_value", "defaultValue"),
-    "enum_values": ("enum_values", "enumValues"),
-    "references": ("references",),
-    "is_primary_key": ("is_primary_key", "isPrimaryKey"),
-    "on_delete": ("on_delete", "onDelete"),
-    "description": ("description",),
-}
 
 
 def _kept(node: Node, spellings: Spellings) -> dict[str, Any]:
     return {key: node.json(*keys) for key, keys in spellings.items() if node.has(*keys)}
 
 
-def _kept_entity(node: Node) -> dict[str, Any]:
+def _kept_entity(node: Node, dialect: Dialect) -> dict[str, Any]:
     more = {
-        "fields": [_kept_field(field) for field in node.objects("fields")],
+        "fields": [fields.kept(field, dialect) for field in node.objects("fields")],
         "indexes": [_kept_index(index) for index in node.objects("indexes")],
         "checks": [_kept(check, _CHECK) for check in node.objects("checks")],
     }
     own = {key: (key,) for key in ("entityName", "identityKind", "identityKey", "description", "trash")}
     return {**_kept(node, own), **{key: value for key, value in more.items() if value or key == "fields"}}
-
-
-def _kept_field(node: Node) -> dict[str, Any]:
-    kept = _kept(node, _FIELD)
-    references = node.object("references")
-    return (
-        kept
-        if references is None
-        else {**kept, "references": _kept(references, {"entity": ("entity",), "field": ("field",)})}
-    )
 
 
 def _kept_index(node: Node) -> dict[str, Any]:

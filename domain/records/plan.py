@@ -7,11 +7,9 @@ constraints on, columns off. Keys between tables go before everything else and c
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
-from domain.kernel.rawjson import json_of
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
 from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
 from domain.records.naming import MARK, bounded, fingerprint, literal, quoted
@@ -60,7 +58,7 @@ class Table:
     rows: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
-    triggers: set[str] = field(default_factory=set)
+    triggers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what each is told, by name
 
 
 # What is there.
@@ -82,7 +80,7 @@ async def inspect(ctx: Ctx, schema_name: str) -> dict[str, Table]:
         if row["table"] in tables:
             tables[row["table"]].marks[row["name"]] = row["mark"]
     for row in await ctx.fetch(Statement(_TRIGGERS_SQL, (schema_name,))):
-        tables[row["table"]].triggers.add(row["name"])
+        tables[row["table"]].triggers[row["name"]] = tuple(row["told"].decode().split("\0")[:-1])
     for name, table in tables.items():
         any_row = Statement(f"SELECT EXISTS (SELECT FROM {quoted(schema_name)}.{quoted(name)}) AS any")
         table.rows = (await ctx.fetch(any_row))[0]["any"]
@@ -114,7 +112,7 @@ WHERE n.nspname = $1
 """
 
 _TRIGGERS_SQL = """
-SELECT c.relname AS "table", g.tgname AS name
+SELECT c.relname AS "table", g.tgname AS name, g.tgargs AS told
 FROM pg_trigger g
 JOIN pg_class c ON c.oid = g.tgrelid AND c.relkind = 'r'
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1
@@ -164,13 +162,7 @@ def default_sql(declared: Field, type: str) -> str | None:
         return "gen_random_uuid()" if type == "uuid" else None
     if declared.name in SYSTEM_FIELDS:
         return "now()"
-    return None if declared.default is None else f"{_literal(declared.default, type)}::{type}"
-
-
-def _literal(value: Any, type: str) -> str:
-    """A stored value as an SQL string that can be cast to the type."""
-    plain = isinstance(value, str) and type != "jsonb"
-    return literal(value if plain else json_of(value))
+    return None if declared.default is None else declared.type.constant(declared.default)
 
 
 def wanted_marks(schema: AppSchema, entity: ObjectType) -> dict[str, Wanted]:
@@ -186,12 +178,19 @@ def wanted_marks(schema: AppSchema, entity: ObjectType) -> dict[str, Wanted]:
 def _constraints(schema: AppSchema, entity: ObjectType) -> Iterator[Wanted]:
     for declared in entity.fields:
         name, column = declared.name, quoted(declared.name)
+        rules: list[str] = []
         if declared.options is not None:
             type = column_type(schema, declared)
             element = type.removesuffix("[]")
-            options = f"ARRAY[{', '.join(_literal(option, element) for option in declared.options)}]::{element}[]"
+            constants = ", ".join(declared.type.element.constant(option) for option in declared.options)
+            options = f"ARRAY[{constants}]::{element}[]"
             within = f"{column} <@ {options}" if type != element else f"{column} = ANY ({options})"
-            yield Wanted("check", bounded(f"chk_{entity.name}_{name}"), name, f"CHECK ({within})")
+            rules.append(within)
+        rule = declared.type.rule(column)
+        if rule is not None:
+            rules.append(f"({rule})")
+        if rules:
+            yield Wanted("check", bounded(f"chk_{entity.name}_{name}"), name, f"CHECK ({' AND '.join(rules)})")
         if declared.link is not None:
             yield _foreign_key(schema, entity, declared, declared.link)
         if declared.unique:
@@ -268,7 +267,7 @@ def _table_steps(schema: AppSchema, entity: ObjectType, tables: Mapping[str, Tab
     table = f"{place}.{quoted(entity.name)}"
     there = tables.get(entity.name)
     if there is None:
-        there = Table(triggers={f"stoa_{event}" for event in TRIGGERS})
+        there = Table(triggers={f"stoa_{event}": _told(schema, entity) for event in TRIGGERS})
         first = (f"CREATE SCHEMA IF NOT EXISTS {place}",) if not tables else ()
         triggers = (_trigger(schema, entity, table, event) for event in TRIGGERS)
         yield Step(entity.name, "create_table", (_create_table(schema, entity, table), *triggers), first=first)
@@ -276,9 +275,7 @@ def _table_steps(schema: AppSchema, entity: ObjectType, tables: Mapping[str, Tab
         yield from _column_steps(schema, entity, table, there)
     yield from _mark_steps(schema, entity, place, table, there)
     yield from _dropped(entity, table, there)
-    for event in TRIGGERS:
-        if f"stoa_{event}" not in there.triggers:
-            yield Step(entity.name, "add_trigger", (_trigger(schema, entity, table, event),), detail=event)
+    yield from _trigger_steps(schema, entity, table, there)
 
 
 def _create_table(schema: AppSchema, entity: ObjectType, table: str) -> str:
@@ -296,13 +293,37 @@ def _column_definition(schema: AppSchema, declared: Field) -> str:
     )
 
 
+def _trigger_steps(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
+    for event in TRIGGERS:
+        name, made = f"stoa_{event}", _trigger(schema, entity, table, event)
+        if name not in there.triggers:
+            yield Step(entity.name, "add_trigger", (made,), detail=event)
+        elif there.triggers[name] != _told(schema, entity):
+            yield Step(entity.name, "replace_trigger", (f"DROP TRIGGER {name} ON {table}", made), detail=event)
+
+
 def _trigger(schema: AppSchema, entity: ObjectType, table: str, event: str) -> str:
     function, transition = TRIGGERS[event]
-    told = ", ".join(literal(part) for part in (str(schema.tenant_id), schema.app_id, entity.name))
+    told = ", ".join(literal(part) for part in _told(schema, entity))
     return (
         f"CREATE TRIGGER stoa_{event} AFTER {event.upper()} ON {table} {transition} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {function}({told})"
     )
+
+
+def _told(schema: AppSchema, entity: ObjectType) -> tuple[str, ...]:
+    """What a table's triggers are told: whose it is, and the JSON form of columns where that isn't PostgreSQL's own."""
+    whose = (str(schema.tenant_id), schema.app_id, entity.name)
+    pairs = [
+        f"{literal(declared.name)}, {shown}"
+        for declared in entity.columns.values()
+        if (shown := declared.type.shown(column := f"r.{quoted(declared.name)}")) != column
+    ]
+    if not pairs:
+        return whose
+    at_once = 40  # a function takes a hundred arguments
+    parts = [", ".join(pairs[start : start + at_once]) for start in range(0, len(pairs), at_once)]
+    return (*whose, " || ".join(f"jsonb_build_object({part})" for part in parts))
 
 
 def _column_steps(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:

@@ -12,7 +12,6 @@ from typing import Any
 from domain.records.declared import Field
 from domain.records.later import Later
 from domain.records.naming import NAME_BYTES_MAX, literal, quoted
-from domain.records.plan import column_type
 from domain.records.query import ALWAYS, All, Condition
 from domain.records.selection import (
     After,
@@ -30,7 +29,7 @@ from domain.records.selection import (
     Total,
     Value,
 )
-from domain.records.sql import Params, condition, relation
+from domain.records.sql import Params, condition, relation, shown, value
 
 
 @dataclass(slots=True)
@@ -59,7 +58,7 @@ class Compiler:
     def _part(self, source: Source, part: RecordPart, alias: str) -> str:
         match part:
             case Value():
-                return f"{alias}.{quoted(part.field.name)}"
+                return shown(part.field, alias)
             case Constant():
                 return literal(part.text)
             case One():
@@ -195,7 +194,7 @@ class Compiler:
             visible = self._where(source, ALWAYS, other)
             hops.append((other, self._all(f"{other}.id = {sql}.{quoted(link.name)}", visible), source))
             sql = other
-        key = f"{sql}.{quoted(sort.field.name)}"
+        key = value(sort.field, sql)
         for other, where, source in reversed(hops):
             key = f"(SELECT {key} FROM {_from(source, other)} WHERE {where})"
         return key
@@ -218,25 +217,20 @@ class Compiler:
             beyond = f"{key} IS NOT NULL" if sort.nulls_come_first else "false"
             same = f"{key} IS NULL"
         else:
-            value = self.params.add(_element(after.key, position, sort.field), self._type(listing, sort))
-            beyond = f"{key} {'<' if sort.descending else '>'} {value}"
+            bound = self.params.add(_element(after.key, position, sort.field), sort.field.type.bound)
+            beyond = f"{key} {'<' if sort.descending else '>'} {bound}"
             if not sort.nulls_come_first:
                 beyond = f"({beyond} OR {key} IS NULL)"
-            same = f"{key} = {value}"
+            same = f"{key} = {bound}"
         if position == len(listing.order) - 1:
             return beyond
         return f"({beyond} OR ({same} AND {self._behind_from(listing, after, alias, position + 1)}))"
-
-    @staticmethod
-    def _type(listing: Listing, sort: Sort) -> str:
-        schema = sort.through[-1][1].schema if sort.through else listing.source.schema
-        return column_type(schema, sort.field)
 
     def _cursor(self, listing: Listing, alias: str) -> str:
         """The signed text of a row's sort key, as `domain.kernel.seal` makes it: HMAC-SHA256 by its definition."""
         assert listing.cursor_pads is not None
         inner, outer = (self.params.add(pad, "bytea") for pad in listing.cursor_pads)
-        keys = ", ".join(self._key(sort, alias) for sort in listing.order)
+        keys = ", ".join(sort.field.type.shown(self._key(sort, alias)) for sort in listing.order)
         payload = f"convert_to(json_build_array({keys})::text, 'UTF8')"
         mac = f"substr(sha256({outer} || sha256({inner} || {payload})), 1, 16)"
         return f"translate(encode({mac} || {payload}, 'base64'), E'+/=\\n', '-_')"

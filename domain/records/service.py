@@ -144,7 +144,7 @@ def order_of(entity: ObjectType, query: Query) -> list[Order]:
         field = entity.columns["created_at"]
     if field is None:
         raise Invalid("orderBy", f"unknown field '{name[:80]}' of '{entity.name}'")
-    if "gt" not in field.type.operators and query.dialect is not Dialect.ROOTCX and field.type.name != "boolean":
+    if not field.type.sortable and query.dialect is not Dialect.ROOTCX:
         raise Invalid("orderBy", f"records cannot be ordered by the {field.type.name} field '{name}'")
     order = [Order(field, query.descending)]
     return order if field.name == "id" else [*order, Order(entity.columns["id"])]

@@ -47,8 +47,18 @@ def relation(schema: AppSchema, entity: ObjectType) -> str:
 
 def document(entity: ObjectType) -> str:
     """The row as JSON text, its keys in declared order."""
-    columns = ", ".join(f"{ROW}.{quoted(name)}" for name in entity.columns)
+    columns = ", ".join(f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in entity.columns.items())
     return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
+
+
+def value(declared: DeclaredField, alias: str) -> str:
+    """A field's value in the row `alias`."""
+    return f"{alias}.{quoted(declared.name)}"
+
+
+def shown(declared: DeclaredField, alias: str) -> str:
+    """The JSON form of a field's value in the row `alias`."""
+    return declared.type.shown(value(declared, alias))
 
 
 def condition(schema: AppSchema, tested: Condition, params: Params, alias: str = ROW) -> str:
@@ -77,15 +87,15 @@ def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, alias
 
 
 def _test(schema: AppSchema, test: Test, params: Params, alias: str) -> str:
-    column, type = f"{alias}.{quoted(test.field.name)}", column_type(schema, test.field)
+    column, type = value(test.field, alias), test.field.type
     match test.op:
         case Op.IS_NULL:
             return f"{column} IS {'' if test.value else 'NOT '}NULL"
         case Op.IN:
-            return f"{column} = ANY ({params.add(test.value, f'{type}[]')})"
+            return f"{column} = ANY ({params.add(test.value, type.bound_list)})"
         case Op.NOT_IN:
-            return f"{column} <> ALL ({params.add(test.value, f'{type}[]')})"
-    return f"{column} {_INFIX[test.op]} {params.add(test.value, type)}"
+            return f"{column} <> ALL ({params.add(test.value, type.bound_list)})"
+    return type.compared(column, _INFIX[test.op], params.add(test.value, type.bound))
 
 
 def _linked(schema: AppSchema, tested: Linked, params: Params, alias: str) -> str:

@@ -27,7 +27,7 @@ _ENDINGS = (
 # Types the schema has beside those of entities, and what is put behind an entity's type for the types around it.
 TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
-    " Change User".split()
+    " Change User BigInt Decimal Money Time Duration GeoPoint".split()
 )
 AROUND = ("Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Change", "Filter")
 

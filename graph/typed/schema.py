@@ -7,6 +7,7 @@ map makes a type when it is first looked up, and nothing walks all of them but i
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import getdoc
 from typing import Any, TypeVar
 
 from graphql import (
@@ -35,7 +36,7 @@ from domain.access.permissions import Grants, Verb, record_key
 from domain.kernel.page import FIRST_DEFAULT
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.query import Op
-from domain.records.types import FieldType
+from domain.records.types import NATIVE_TYPES, FieldType
 from graph.scalars import SCALARS
 from graph.typed.names import AppNames, EntityNames, Relation
 
@@ -47,7 +48,6 @@ SORT_ORDERS: Mapping[str, tuple[bool, bool | None]] = {  # descending, nulls fir
     "ASC_NULLS_FIRST": (False, True),
     "DESC_NULLS_LAST": (True, False),
 }
-OUTPUT: Mapping[str, str] = {"double precision": "Float", "boolean": "Boolean", "date": "Date", "jsonb": "JSON"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ class TypedSchema(GraphQLSchema):
         return self.types.get(name)
 
     def _type_names(self) -> Iterator[str]:
-        yield from ("Query", "PageInfo", "SortOrder", "Int", "Float", "String", "Boolean", "ID")
-        yield from ("JSON", "Date", "DateTime")
+        yield "Query"
+        yield from COMMON
         yield from introspection_types
         yield from FILTER_TYPES
         for entity in self.readable:
@@ -202,11 +202,8 @@ class TypedSchema(GraphQLSchema):
 
     def scalar(self, type: FieldType) -> Any:
         """The GraphQL type of a field type's values."""
-        if type.column.endswith("[]"):
-            return GraphQLList(GraphQLNonNull(self.types[OUTPUT.get(type.column[:-2], "String")]))
-        if type.column == "timestamp with time zone":
-            return self.types["DateTime"]
-        return GraphQLID if type.column == "uuid" else self.types[OUTPUT.get(type.column, "String")]
+        one = self.types[type.element.graphql]
+        return one if type.element is type else GraphQLList(GraphQLNonNull(one))
 
     # Root fields.
 
@@ -311,7 +308,7 @@ def _where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityName
             "NOT": GraphQLInputField(itself, description="This does not hold."),
         }
         for shown, raw in names.fields.items():
-            made[shown] = GraphQLInputField(schema.types[filter_name(entity.columns[raw].type)])
+            made[shown] = GraphQLInputField(schema.types[entity.columns[raw].type.filter])
         for relation in names.relations.values():
             if schema.rights.may(relation.entity, Verb.READ):
                 other = schema.names.of(relation.entity).type
@@ -340,7 +337,7 @@ def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityN
         made = {
             shown: GraphQLInputField(COMMON["SortOrder"])
             for shown, raw in names.fields.items()
-            if sortable(entity.columns[raw].type)
+            if entity.columns[raw].type.sortable
         }
         for relation in names.relations.values():
             if not relation.back and schema.rights.may(relation.entity, Verb.READ):
@@ -349,11 +346,6 @@ def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityN
         return made
 
     return GraphQLInputObjectType(name, fields, description="One field to order by, and which way.")
-
-
-def sortable(type: FieldType) -> bool:
-    """Whether records can be ordered by such a field."""
-    return "gt" in type.operators or type.column == "boolean"
 
 
 AROUND_ENTITY: Mapping[str, Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]] = {
@@ -397,27 +389,15 @@ COMMON |= {
         description=definition.description,
     )
     for definition in SCALARS.values()
-    if definition.name in ("JSON", "Date", "DateTime")
+    if definition.name in ("JSON", "Date", "DateTime", "BigInt")
+}
+COMMON |= {  # field types read their values themselves
+    type.graphql: GraphQLScalarType(type.graphql, description=(getdoc(type) or "").partition("\n\n")[0])
+    for type in (make() for make in NATIVE_TYPES.values())
+    if type.graphql not in COMMON
 }
 
 # The filters of field types: one input type for each distinct kind of value.
-
-FILTERS: Mapping[str, str] = {
-    "text": "String",
-    "double precision": "Float",
-    "boolean": "Boolean",
-    "date": "Date",
-    "timestamp with time zone": "DateTime",
-    "jsonb": "JSON",
-    "uuid": "ID",
-    "text[]": "StringList",
-    "double precision[]": "FloatList",
-}
-
-
-def filter_name(type: FieldType) -> str:
-    """The name of the input type that filters such a field."""
-    return f"{FILTERS.get(type.column, 'String')}Filter"
 
 
 def _filter(name: str, type: FieldType) -> Callable[[TypedSchema], GraphQLNamedType]:
@@ -434,10 +414,4 @@ def _filter(name: str, type: FieldType) -> Callable[[TypedSchema], GraphQLNamedT
     return lambda schema: GraphQLInputObjectType(name, lambda: fields(schema))
 
 
-def _filter_types() -> dict[str, Callable[[TypedSchema], GraphQLNamedType]]:
-    from domain.records.types import FIELD_TYPES
-
-    return {filter_name(type): _filter(filter_name(type), type) for type in FIELD_TYPES.values()}
-
-
-FILTER_TYPES = _filter_types()
+FILTER_TYPES = {type.filter: _filter(type.filter, type) for type in (make() for make in NATIVE_TYPES.values())}

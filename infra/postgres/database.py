@@ -84,6 +84,7 @@ def _connect_options() -> dict[str, Any]:
         "server_settings": {
             "application_name": "stoa",
             "timezone": "UTC",
+            "intervalstyle": "iso_8601",  # a duration is printed as it is stored and shown
             "statement_timeout": str(STATEMENT_TIMEOUT_MS),
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
             "search_path": "stoa, public",

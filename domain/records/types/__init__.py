@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from domain.kernel.reading import Node
+from domain.records.types.aliases import NATIVE_ALIASES, OBJECTIFY_TYPES, OBJECTOS_TYPES
 from domain.records.types.base import FieldType, NotOfType
 from domain.records.types.lists import (
     BooleanListType,
@@ -45,7 +46,10 @@ __all__ = [
     "FIELD_TYPES",
     "LINK",
     "MASK",
+    "NATIVE_ALIASES",
     "NATIVE_TYPES",
+    "OBJECTIFY_TYPES",
+    "OBJECTOS_TYPES",
     "TEXT",
     "TIMESTAMP",
     "UUID_TYPE",
@@ -133,5 +137,5 @@ NATIVE_TYPES: Mapping[str, type[FieldType]] = {
 
 def native_type(name: str, node: Node) -> FieldType | None:
     """The type of a field's declaration in Stoa's own spelling, with its parameters. Raises Invalid."""
-    found = NATIVE_TYPES.get(name)
+    found = NATIVE_TYPES.get(NATIVE_ALIASES.get(name, name))
     return None if found is None else found.declared(node)

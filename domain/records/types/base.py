@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from domain.kernel.rawjson import json_of
 from domain.kernel.reading import Node, json_problem
+from domain.records.naming import literal
 
 ONLY_NULL = frozenset({"isNull"})
 EQUALITY = ONLY_NULL | {"eq", "ne", "in", "nin"}
@@ -85,6 +86,10 @@ class FieldType:
     def compared(self, sql: str, sign: str, operand: str) -> str:
         """SQL of a comparison, `sign` being PostgreSQL's."""
         return f"{sql} {sign} {operand}"
+
+    def constant(self, stored: Any) -> str:
+        """A stored value as an SQL constant, for a default."""
+        return f"{literal(stored if isinstance(stored, str) else json_of(stored))}::{self.column}"
 
     def rule(self, column: str) -> str | None:
         """What holds for every stored value (SQL over the quoted column) beyond what its PostgreSQL type knows."""

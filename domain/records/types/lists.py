@@ -52,6 +52,9 @@ class ListType(FieldType):
             raise NotOfType("must be a list without nulls")
         return element
 
+    def constant(self, stored: Any) -> str:
+        return f"ARRAY[{', '.join(self.item.constant(element) for element in stored)}]::{self.column}"
+
     def describe(self) -> dict[str, Any]:
         return {"type": "array", "items": self.item.describe()}
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
+from domain.records.naming import literal
 from domain.records.types.base import FieldType, NotOfType
 from domain.records.types.currencies import MINOR_DIGITS
 
@@ -239,6 +240,9 @@ class MoneyType(FieldType):
         if self.currency not in (None, code):
             raise NotOfType(f"must be an amount in {self.currency}")
         return value["amount"], code
+
+    def constant(self, stored: Any) -> str:
+        return f"{literal(self.operand(stored))}::{self.column}"
 
     def shown(self, sql: str) -> str:
         parts = f"JSON_OBJECT('amount' : (({sql}).amount)::text, 'currency' : ({sql}).currency)"

@@ -8,7 +8,9 @@ from functools import cache
 from typing import Any, ClassVar
 
 from domain.kernel.ids import parse_uuid
+from domain.kernel.rawjson import json_of
 from domain.kernel.reading import Node
+from domain.records.naming import literal
 from domain.records.types.base import EQUALITY, ONLY_NULL, FieldType, NotOfType, json_text, storable
 from domain.records.types.numbers import NumberType
 
@@ -60,6 +62,9 @@ class JsonType(FieldType):
     def operand(self, value: Any) -> str:
         return json_text(value)
 
+    def constant(self, stored: Any) -> str:
+        return f"{literal(json_of(stored))}::jsonb"
+
     def describe(self) -> dict[str, Any]:
         return {}
 
@@ -110,6 +115,9 @@ class LinkType(FieldType):
     def operand(self, value: Any) -> Any:
         return self.id.operand(value)
 
+    def constant(self, stored: Any) -> str:
+        return self.id.constant(stored)
+
     def describe(self) -> dict[str, Any]:
         return self.id.describe()
 
@@ -134,6 +142,9 @@ class GeoPointType(FieldType):
         if not isinstance(value, dict) or value.keys() != {"lat", "lng"}:
             raise NotOfType("must be an object of lat and lng")
         return {"lat": _degrees(value["lat"], "lat", 90), "lng": _degrees(value["lng"], "lng", 180)}
+
+    def constant(self, stored: Any) -> str:
+        return f"{literal(self.operand(stored))}::{self.column}"
 
     def operand(self, value: Any) -> str:
         place = self.stored(value)
@@ -172,7 +183,6 @@ class VectorType(FieldType):
     @classmethod
     def declared(cls, node: Node) -> "VectorType":
         """With its number of `dimensions`, which must be declared."""
-        node.raw("dimensions") is not None or node.text("dimensions")
         return cls(node.integer("dimensions", minimum=1, maximum=DIMENSIONS_MAX))
 
     @property
