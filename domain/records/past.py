@@ -4,18 +4,18 @@ A table's triggers write an entry for each change of each record, whichever door
 with the record before and after. An entry is a version; a record whose last entry is its deletion is in the trash.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from domain.kernel.rawjson import RawJson
 from domain.records.declared import SYSTEM_FIELDS, ObjectType
-from domain.records.naming import literal, quoted
-from domain.records.sql import ROW, Params, document
+from domain.records.sql import Params
+from domain.records.types import MASK
 
 TRASH_KEPT = timedelta(days=30)
 ENTRY = "a"  # the alias of an entry of the log
@@ -31,24 +31,31 @@ class FieldChange:
     after: RawJson | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
-    """What happened to a record, and how it was left."""
+    """What happened to a record, and how it was left. `record` has the fields that are declared today."""
 
     entry_id: int
     operation: str  # INSERT, UPDATE or DELETE
     record_id: str
-    record: RawJson  # as it would be shown today
-    stored: Mapping[str, orjson.Fragment | None]  # the values it had, in stored form
+    record: RawJson
+    held: frozenset[str]  # the fields it had
     changed_at: datetime
     actor_id: UUID | None
     delegator_id: UUID | None
     door: str | None
 
-    def values(self, entity: ObjectType) -> dict[str, Any]:
-        """The values it had of the fields that somebody may write today, in stored form."""
-        written = [name for name in entity.columns if name not in SYSTEM_FIELDS]
-        return {name: self.stored[name] for name in written if name in self.stored}
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The record, parsed; with integers of any size."""
+        parsed: dict[str, Any] = json.loads(self.record)
+        return parsed
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What somebody may have written of it: not of fields declared later, nor what the log knows masked only."""
+        written = self.held - set(SYSTEM_FIELDS)
+        return {name: value for name, value in self.fields.items() if name in written and value != MASK}
 
 
 ENTRY_COLUMNS = ", ".join(
@@ -57,15 +64,13 @@ ENTRY_COLUMNS = ", ".join(
 
 
 def entry(row: Mapping[str, Any]) -> Entry:
-    """An entry of a row with `ENTRY_COLUMNS`, `entry_id`, `record` as `shown` makes it, and `stored`."""
-    names, texts = orjson.loads(row["stored"])
-    values = (None if text == "null" else orjson.Fragment(text) for text in texts)
+    """An entry of a row with `ENTRY_COLUMNS`, `entry_id`, and what `shown` makes."""
     return Entry(
         entry_id=row["entry_id"],
         operation=row["operation"],
         record_id=row["record_id"],
-        record=RawJson(row["record"]),
-        stored=dict(zip(names, values, strict=True)),
+        record=RawJson(row["shown"]),
+        held=frozenset(row["held"]),
         changed_at=row["changed_at"],
         actor_id=row["actor_id"],
         delegator_id=row["delegator_id"],
@@ -73,44 +78,35 @@ def entry(row: Mapping[str, Any]) -> Entry:
     )
 
 
-def created_at(past: Entry) -> datetime:
-    """When the record was made."""
-    return datetime.fromisoformat(orjson.loads(bytes(str(past.record), "utf-8"))["created_at"])
+def declared(entity: ObjectType, params: Params) -> str:
+    """The names of the entity's fields as a parameter."""
+    return params.add(list(entity.columns), "text[]")
 
 
-def shown(entity: ObjectType, record: str) -> str:
-    """SQL of a past record (jsonb) as JSON text: the fields declared today, each as its type of today shows it.
+def shown(record: str, names: str) -> str:
+    """SQL of a past record as JSON text: what it had of the fields declared today, in their order.
 
-    A value that the type of today cannot hold is null.
+    And of the fields it had at all.
     """
-    columns = ", ".join(
-        f"{quoted(name)} {field.type.column} PATH {literal(f'$.{quoted(name)}')}"
-        for name, field in entity.columns.items()
-    )
-    return f"(SELECT {document(entity)} FROM JSON_TABLE({record}, '$' COLUMNS ({columns})) {ROW})"
-
-
-def stored(record: str) -> str:
-    """SQL of a past record's values, for `entry`: arrays of names and of JSON texts, in one JSON array."""
+    pairs = f"json_object_agg(c.name, {record} -> c.name ORDER BY c.n)"
     return (
-        f"(SELECT json_build_array(array_agg(key), array_agg(value::text)) FROM jsonb_each({record}))::text AS stored"
+        f"(SELECT {pairs} FROM unnest({names}) WITH ORDINALITY c (name, n))::text AS shown, "
+        f"ARRAY(SELECT jsonb_object_keys({record})) AS held"
     )
 
 
-def changed_fields(entity: ObjectType, before: str, after: str, params: Params) -> str:
+def changed_fields(before: str, after: str, names: str) -> str:
     """SQL of the fields that differ between two past records: arrays of names and of JSON texts, in one JSON array."""
-    names = params.add([name for name in entity.columns if name != "updated_at"], "text[]")
     old, new = (f"nullif({record} -> c.name, 'null')" for record in (before, after))
     return (
-        "(SELECT json_build_array(coalesce(array_agg(c.name ORDER BY c.n), '{}'), "
-        "coalesce(array_agg((s.old -> c.name)::text ORDER BY c.n), '{}'), "
-        "coalesce(array_agg((s.new -> c.name)::text ORDER BY c.n), '{}')) "
-        f"FROM (SELECT {shown(entity, before)}::json AS old, {shown(entity, after)}::json AS new) s, "
-        f"unnest({names}) WITH ORDINALITY c (name, n) WHERE {old} IS DISTINCT FROM {new})::text AS changes"
+        "(SELECT json_build_array(coalesce(array_agg(d.name ORDER BY d.n), '{}'), "
+        "coalesce(array_agg(d.old::text ORDER BY d.n), '{}'), coalesce(array_agg(d.new::text ORDER BY d.n), '{}')) "
+        f"FROM (SELECT c.name, c.n, {old} AS old, {new} AS new FROM unnest({names}) WITH ORDINALITY c (name, n)) d "
+        "WHERE d.old IS DISTINCT FROM d.new AND d.name <> 'updated_at')::text AS changes"
     )
 
 
 def field_changes(told: Sequence[Sequence[Any]]) -> list[FieldChange]:
     """What `changed_fields` comes to, parsed."""
-    texts = ([None if text in (None, "null") else RawJson(text) for text in side] for side in told[1:])
+    texts = ([None if text is None else RawJson(text) for text in side] for side in told[1:])
     return [FieldChange(*change) for change in zip(told[0], *texts, strict=True)]

@@ -287,13 +287,8 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.UPDATE)
     row = {name: value for name, value in row_of(at, changes, "values").items() if name != "id"}
-    return await update_row(ctx, at, id, row)
-
-
-async def update_row(ctx: Ctx, at: Opened, id: str, row: Mapping[str, Any]) -> RawJson:
-    """Set fields to values in stored form, as they are. Raises Missing, Conflict, Invalid."""
     fields = [field for name, field in at.entity.columns.items() if name in row]
-    text = str(json_of(dict(row)))
+    text = str(json_of(row))
     statement = sql.update(at.schema, at.entity, fields, _id_operand(at, id), text, author(ctx))
     return await _one(ctx, at, statement, id)
 

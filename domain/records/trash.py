@@ -18,7 +18,7 @@ from domain.kernel.rawjson import RawJson
 from domain.kernel.unit import Statement
 from domain.records import service
 from domain.records.opening import Opened, opened, record_id
-from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, entry, shown, stored
+from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, declared, entry, shown
 from domain.records.sql import Params
 
 PURGED_AT_ONCE = 1000
@@ -54,9 +54,9 @@ async def restore(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     at = await _opened(ctx, app_id, entity, Verb.CREATE)
     await _alone(ctx, id)
     deleted = await _found(ctx, at, id)
-    row = deleted.values(at.entity)
+    row = service.row_of(at, deleted.values, "values") if deleted.values else {}
     service.refuse_missing(at, row)
-    row |= {name: deleted.stored[name] for name in ("id", "created_at")}
+    row |= {name: deleted.fields[name] for name in ("id", "created_at")}
     return (await service.insert_rows(ctx, at, [row]))[0]
 
 
@@ -118,8 +118,7 @@ async def _entries(ctx: Ctx, at: Opened, wanted: _Wanted) -> list[Entry]:
     params = Params()
     sql = (
         f"SELECT {ENTRY}.id AS entry_id, {ENTRY_COLUMNS}, "
-        f"{shown(at.entity, f'{ENTRY}.old_record')} AS record, {stored(f'{ENTRY}.old_record')} "
-        f"{_source(ctx, at, wanted, params)} "
+        f"{shown(f'{ENTRY}.old_record', declared(at.entity, params))} {_source(ctx, at, wanted, params)} "
         f"ORDER BY {ENTRY}.id DESC LIMIT {params.add(wanted.limit, 'bigint')}"
     )
     return [entry(row) for row in await ctx.fetch(Statement(sql, tuple(params.values)))]

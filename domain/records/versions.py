@@ -20,11 +20,10 @@ from domain.records.past import (
     Entry,
     FieldChange,
     changed_fields,
-    created_at,
+    declared,
     entry,
     field_changes,
     shown,
-    stored,
 )
 from domain.records.sql import Params
 from domain.records.subject import find, missing
@@ -73,12 +72,9 @@ async def version(ctx: Ctx, app_id: str, entity: str, id: str, number: int) -> V
 async def differences(ctx: Ctx, app_id: str, entity: str, id: str, older: int, newer: int) -> list[FieldChange]:
     """The fields that differ between two versions, from the first to the second. Raises as `version` does."""
     life = await _life(ctx, app_id, entity, id)
-    ids = [(await _numbered(ctx, life, number)).entry.entry_id for number in (older, newer)]
     params = Params()
-    changes = changed_fields(life.at.entity, "o.record", "n.record", params)
-    sides = (f"(SELECT {AFTERWARDS} AS record FROM stoa.audit_log {ENTRY} WHERE id = {{}})" for _ in ids)
-    before, after = (side.format(params.add(id, "bigint")) for side, id in zip(sides, ids, strict=True))
-    sql = f"SELECT {changes} FROM {before} o, {after} n"
+    sides = [params.add(str((await _numbered(ctx, life, n)).entry.record), "jsonb") for n in (older, newer)]
+    sql = f"SELECT {changed_fields(sides[0], sides[1], declared(life.at.entity, params))}"
     return field_changes(orjson.loads((await ctx.fetch(Statement(sql, tuple(params.values))))[0]["changes"]))
 
 
@@ -93,7 +89,7 @@ async def restore(ctx: Ctx, app_id: str, entity: str, id: str, number: int) -> R
     if found is None:
         raise missing(id)
     wanted = await _numbered(ctx, _Life(at, found.id, found.created_at), number)
-    return await service.update_row(ctx, at, id, wanted.entry.values(at.entity))
+    return await service.update(ctx, app_id, entity, id, wanted.entry.values)
 
 
 async def _life(ctx: Ctx, app_id: str, entity: str, id: str) -> _Life:
@@ -105,7 +101,7 @@ async def _life(ctx: Ctx, app_id: str, entity: str, id: str) -> _Life:
     deleted = await trash.find(ctx, at, id)
     if deleted is None:
         raise missing(id)
-    return _Life(at, id, created_at(deleted))
+    return _Life(at, id, datetime.fromisoformat(deleted.fields["created_at"]))
 
 
 async def _numbered(ctx: Ctx, life: _Life, number: int) -> Version:
@@ -120,11 +116,11 @@ async def _versions(ctx: Ctx, life: _Life, where: str, value: int | None, limit:
     told = [(ctx.tenant_id, "uuid"), (life.at.schema.app_id, "text"), (life.at.entity.name, "text"), (life.id, "text")]
     tenant, app, entity, id = (params.add(part, type) for part, type in told)
     made = params.add(life.created_at, "timestamptz")
-    changes = changed_fields(life.at.entity, f"{ENTRY}.old_record", f"{ENTRY}.new_record", params)
+    names = declared(life.at.entity, params)
     wanted = where.format(None if value is None else params.add(value, "bigint"))
     sql = (
-        f"SELECT v.number, v.entry_id, {ENTRY_COLUMNS}, {shown(life.at.entity, AFTERWARDS)} AS record, "
-        f"{stored(AFTERWARDS)}, {changes} "
+        f"SELECT v.number, v.entry_id, {ENTRY_COLUMNS}, {shown(AFTERWARDS, names)}, "
+        f"{changed_fields(f'{ENTRY}.old_record', f'{ENTRY}.new_record', names)} "
         f"FROM (SELECT {ENTRY}.id AS entry_id, row_number() OVER (ORDER BY {ENTRY}.id) AS number "
         f"FROM stoa.audit_log {ENTRY} WHERE {ENTRY}.tenant_id = {tenant} AND {ENTRY}.record_id = {id} "
         f"AND {ENTRY}.app_id = {app} AND {ENTRY}.entity = {entity} "

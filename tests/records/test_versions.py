@@ -167,3 +167,31 @@ def test_versions_are_for_who_may_read_and_going_back_for_who_may_change(
     assert writes.data(RESTORE, number=1, **asked)["restoreRecordVersion"]["code"] == "a"
     missing = {**asked, "id": "00000000-0000-4000-8000-000000000000"}
     assert reads.code(VERSIONS, **missing) == "NOT_FOUND"
+
+
+def test_values_of_every_kind_go_back_to_the_digit(admin: Person) -> None:
+    app = build.app(
+        admin,
+        build.entity(
+            "parcels",
+            build.field("price", "decimal", precision=20, scale=4),
+            build.field("paid", "money"),
+            build.field("place", "geo_point"),
+            build.field("about", "vector", dimensions=3),
+            build.field("lasts", "duration"),
+        ),
+        dialect="stoa",
+    )
+    was = {
+        "price": "1234567890123456.7891",
+        "paid": {"amount": "12.50", "currency": "EUR"},
+        "place": {"lat": 1.5, "lng": 2.25},
+        "about": [0.5, 1, 2],
+        "lasts": "P1DT2H30M",
+    }
+    made = app.create("parcels", **was)
+    cleared = app.person.client.patch(app.path("parcels", made["id"]), json=dict.fromkeys(was))
+    assert cleared.status_code == 200
+    asked = {"app": app.app_id, "entity": "parcels", "id": made["id"]}
+    restored = admin.data(RESTORE, number=1, **asked)["restoreRecordVersion"]
+    assert {name: restored[name] for name in was} == {name: made[name] for name in was}
