@@ -67,6 +67,11 @@ class Operation:
         return await subscribed(self.schema, self.document, self.node, variables, ctx)
 
     @property
+    def single(self) -> bool:
+        """Whether one statement is all it does: nobody knows what resolvers do."""
+        return False
+
+    @property
     def type(self) -> OperationType:
         """Query, mutation or subscription."""
         return self.node.operation

@@ -84,6 +84,11 @@ class Executable(Protocol):
         """Its document's text, of one that is not stored."""
         ...
 
+    @property
+    def single(self) -> bool:
+        """Whether one statement is all it does, which is a transaction by itself."""
+        ...
+
     async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
         """Run the query or mutation. Raises DomainError, or has it among the result's errors."""
         ...
@@ -268,7 +273,8 @@ class Runner:
         limit: asyncio.Timeout,
         key: str | None,
     ) -> Answer:
-        async with self._units.unit(writes=True) as unit:
+        alone = operation.single and (key is None or caller.anonymous)
+        async with self._units.unit(writes=not alone) as unit:
             ctx = self._ctx(caller, unit, limit)
             try:
                 # What a public operation answers (tokens, say) is nobody's to keep.

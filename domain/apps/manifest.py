@@ -295,7 +295,7 @@ def _webhook(path: str, value: Any) -> dict[str, Any]:
 def _cron(node: Node) -> dict[str, Any]:
     name, schedule = node.text("name"), node.text("schedule")
     overlap = node.text("overlapPolicy", default="skip")
-    if not _CRON_NAME.fullmatch(name):
+    if not is_cron_name(name):
         raise Invalid(node.path("name"), f"{node.path('name')} must be 1 to 64 of A-Z a-z 0-9 _ -")
     if not is_schedule(schedule):
         path = node.path("schedule")
@@ -311,6 +311,11 @@ def _cron(node: Node) -> dict[str, Any]:
             raise Invalid(node.path("payload"), f"{node.path('payload')} must be an object where method is given")
         cron["method"] = node.text("method")
     return cron
+
+
+def is_cron_name(text: str) -> bool:
+    """Whether a cron may be called so."""
+    return _CRON_NAME.fullmatch(text) is not None
 
 
 def is_schedule(text: str) -> bool:

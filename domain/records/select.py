@@ -50,6 +50,15 @@ class Compiler:
         picked = self._all(where(alias), self._where(source, ALWAYS, alias))
         return f"(SELECT {self.object(source, parts, alias)} FROM {_from(source, alias)} WHERE {picked})"
 
+    def by_ids(self, source: Source, parts: Sequence[RecordPart], ids: Any) -> str:
+        """A statement for the records with these ids, in their order, each a row with its JSON text as `doc`."""
+        alias = self._alias()
+        type = source.entity.columns["id"].type.column
+        picked = self._all(f"{alias}.id = i.id", self._where(source, ALWAYS, alias))
+        given = f"unnest({self.params.add(ids, f'{type}[]')}) WITH ORDINALITY AS i (id, n)"
+        made = f"({self.object(source, parts, alias)})::text AS doc"
+        return f"SELECT {made} FROM {given} JOIN {_from(source, alias)} ON {picked} ORDER BY i.n"
+
     def object(self, source: Source, parts: Sequence[RecordPart], alias: str) -> str:
         """The JSON object of the row `alias`."""
         pairs = ", ".join(f"{literal(part.key)} : {self._part(source, part, alias)}" for part in parts)

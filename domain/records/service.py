@@ -16,10 +16,10 @@ from domain.records import sql
 from domain.records.declared import SYSTEM_FIELDS, Field, ObjectType
 from domain.records.identity import chosen_apps, linked_records
 from domain.records.opening import Opened, opened, record_id
-from domain.records.query import Order
+from domain.records.query import Op, Order, Test
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.spelling.dialects import Dialect, condition_of
-from domain.records.sql import Author, Select
+from domain.records.sql import Author, Select, Told
 from domain.records.types import ListType, NotOfType
 
 BULK_MAX = 1000
@@ -57,6 +57,11 @@ def _id_operand(at: Opened, id: str) -> object:
         return at.entity.columns["id"].type.operand(id)
     except NotOfType:
         raise _missing(id) from None
+
+
+def _has_id(at: Opened, id: str) -> Test:
+    """Which record has this id. Raises Missing as `_id_operand` does."""
+    return Test(at.entity.columns["id"], Op.EQ, _id_operand(at, id))
 
 
 def _missing(id: str) -> Missing:
@@ -274,11 +279,11 @@ def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None
             raise Invalid(f"{prefix}{field.name}", f"field '{field.name}' is required")
 
 
-async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:
+async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> list[RawJson]:
     """Insert rows in stored form, each with the same fields, as they are. Raises Conflict, Invalid."""
     fields = [field for name, field in at.entity.columns.items() if name in rows[0]]
     text = str(json_of(rows))
-    stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx)))
+    stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx), told))
     return [RawJson(row["doc"]) for row in stored]
 
 
@@ -289,7 +294,7 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     row = {name: value for name, value in row_of(at, changes, "values").items() if name != "id"}
     fields = [field for name, field in at.entity.columns.items() if name in row]
     text = str(json_of(row))
-    statement = sql.update(at.schema, at.entity, fields, _id_operand(at, id), text, author(ctx))
+    statement = sql.update(at.schema, at.entity, fields, _has_id(at, id), f"[{text}]", author(ctx))
     return await _one(ctx, at, statement, id)
 
 
@@ -297,4 +302,4 @@ async def delete(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     """Delete a record; returns what it was. Raises Denied, Missing, Conflict, Invalid on `id`."""
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.DELETE)
-    return await _one(ctx, at, sql.delete(at.schema, at.entity, _id_operand(at, id), author(ctx)), id)
+    return await _one(ctx, at, sql.delete(at.schema, at.entity, _has_id(at, id), author(ctx)), id)

@@ -1,7 +1,8 @@
 """From the query model to SQL: one statement, every value a bound parameter, names only from declarations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from domain.kernel.unit import Statement
 from domain.records.declared import AppSchema, ObjectType
@@ -227,9 +228,9 @@ def by_id(schema: AppSchema, entity: ObjectType, id: object) -> Statement:
 class Author:
     """Who writes, for the audit log."""
 
-    user_id: str = ""
-    delegator_id: str = ""
-    door: str = ""
+    user_id: object = ""
+    delegator_id: object = ""
+    door: object = ""
 
 
 def _author(author: Author, params: Params) -> str:
@@ -238,16 +239,29 @@ def _author(author: Author, params: Params) -> str:
     return f"author AS MATERIALIZED (SELECT {settings})"
 
 
-def _recordset(schema: AppSchema, fields: Sequence[DeclaredField], rows: str, params: Params) -> str:
+def _recordset(schema: AppSchema, fields: Sequence[DeclaredField], rows: object, params: Params) -> str:
     typed = ", ".join(f"{quoted(f.name)} {column_type(schema, f)}" for f in fields)
     names = ", ".join([*(quoted(f.name) for f in fields), NUMBERED])
     return f"ROWS FROM (jsonb_to_recordset({params.add(rows, 'jsonb')}) AS ({typed})) WITH ORDINALITY AS v ({names})"
 
 
+# SQL of what is told of a written row, over the alias ROW.
+Told: TypeAlias = Callable[[Params], str]
+
+
 def insert(
-    schema: AppSchema, entity: ObjectType, fields: Sequence[DeclaredField], rows: str, author: Author
+    schema: AppSchema,
+    entity: ObjectType,
+    fields: Sequence[DeclaredField],
+    rows: object,
+    author: Author,
+    told: Told | None = None,
+    instead: Sequence[DeclaredField] = (),
 ) -> Statement:
-    """Insert the objects in `rows` (a JSON array), the given fields of each. The new rows as `doc`, in order."""
+    """Insert the objects in `rows` (a JSON array), the given fields of each. The new rows as `doc`, in order.
+
+    A row that equals one there is in the unique fields `instead` changes that one.
+    """
     params = Params()
     who = _author(author, params)
     source = _recordset(schema, fields, rows, params)
@@ -255,34 +269,72 @@ def insert(
     values = ", ".join(f"v.{quoted(f.name)}" for f in fields)
     sql = (
         f"WITH {who} INSERT INTO {relation(schema, entity)} AS {ROW} ({names}) "
-        f"SELECT {values} FROM author, {source} ORDER BY v.{NUMBERED} RETURNING {document(entity)} AS doc"
+        f"SELECT {values} FROM author, {source} ORDER BY v.{NUMBERED}{_instead(fields, instead)}"
+        f" RETURNING {_told(entity, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))
+
+
+def _instead(fields: Sequence[DeclaredField], unique: Sequence[DeclaredField]) -> str:
+    if not unique:
+        return ""
+    sets = [f"{quoted(f.name)} = excluded.{quoted(f.name)}" for f in fields if f not in unique]
+    key = ", ".join(quoted(f.name) for f in unique)
+    return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join([*sets, 'updated_at = now()'])}"
+
+
+def _told(entity: ObjectType, told: Told | None, params: Params) -> str:
+    return document(entity) if told is None else told(params)
+
+
+def _picked(schema: AppSchema, entity: ObjectType, where: Condition, most: object, params: Params) -> str:
+    """Which rows to write: those that meet a condition, or of them as many as may be."""
+    if most is None:
+        return condition(schema, where, params)
+    met = condition(schema, where, params, "p")
+    some = f"SELECT p.id FROM {relation(schema, entity)} p WHERE {met} LIMIT {params.add(most, 'bigint')} FOR UPDATE"
+    return f"{ROW}.id IN ({some})"
 
 
 def update(
-    schema: AppSchema, entity: ObjectType, fields: Sequence[DeclaredField], id: object, row: str, author: Author
+    schema: AppSchema,
+    entity: ObjectType,
+    fields: Sequence[DeclaredField],
+    where: Condition,
+    row: object,
+    author: Author,
+    told: Told | None = None,
+    most: object = None,
 ) -> Statement:
-    """Set the given fields of the row with this id, and its `updated_at`. The new row as `doc`."""
+    """Set the given fields of the rows that meet a condition, and their `updated_at`. The new rows as `doc`.
+
+    `row` is a JSON array of one object. Not more than `most` rows are changed.
+    """
     params = Params()
     who = _author(author, params)
     sets = "".join(f"{quoted(f.name)} = v.{quoted(f.name)}, " for f in fields)
-    source = f", {_recordset(schema, fields, f'[{row}]', params)}" if fields else ""
-    id_param = params.add(id, entity.columns["id"].type.column)
+    source = f", {_recordset(schema, fields, row, params)}" if fields else ""
     sql = (
         f"WITH {who} UPDATE {relation(schema, entity)} AS {ROW} SET {sets}updated_at = now() "
-        f"FROM author{source} WHERE {ROW}.id = {id_param} RETURNING {document(entity)} AS doc"
+        f"FROM author{source} WHERE {_picked(schema, entity, where, most, params)}"
+        f" RETURNING {_told(entity, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))
 
 
-def delete(schema: AppSchema, entity: ObjectType, id: object, author: Author) -> Statement:
-    """Delete the row with this id; what it was as `doc`."""
+def delete(
+    schema: AppSchema,
+    entity: ObjectType,
+    where: Condition,
+    author: Author,
+    told: Told | None = None,
+    most: object = None,
+) -> Statement:
+    """Delete the rows that meet a condition, not more than `most`; what they were as `doc`."""
     params = Params()
     who = _author(author, params)
-    id_param = params.add(id, entity.columns["id"].type.column)
     sql = (
         f"WITH {who} DELETE FROM {relation(schema, entity)} AS {ROW} USING author "
-        f"WHERE {ROW}.id = {id_param} RETURNING {document(entity)} AS doc"
+        f"WHERE {_picked(schema, entity, where, most, params)} RETURNING {_told(entity, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))

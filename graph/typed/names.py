@@ -29,7 +29,7 @@ TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
     " Change User BigInt Decimal Money Time Duration GeoPoint".split()
 )
-AROUND = ("Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Change", "Filter")
+AROUND = ("Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Filter")
 
 
 def singular(word: str) -> str:

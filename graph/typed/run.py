@@ -49,6 +49,7 @@ from graph.errors import refusal
 from graph.run import Caller, Runner
 from graph.typed.compile import Paged, Plan, QueryCompiler
 from graph.typed.schema import Rights, TypedSchema, rights_of
+from graph.typed.write import MutationCompiler, Step, with_author
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -94,6 +95,7 @@ class TypedOperation:
     exact: frozenset[str]  # variables whose values are structure: orders, flags
     declared: tuple[str, ...]
     defaults: Mapping[str, Any]
+    checked: Bounded[Hashable, "MutationPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     sized_by: tuple[str, ...] = ()  # variables that say how much is asked for
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
     measured: Bounded[Hashable, bool] = field(default_factory=lambda: Bounded(PLANS_MAX))
@@ -156,7 +158,13 @@ class TypedSchemas:
             raise DocumentRefused([refusal(refused)]) from refused
         operation = self.operation(app, caller.actor, source, name, variables)
         operation.measure(variables)
-        return Asked(self, app_id, source, operation)
+        write = None
+        if operation.node.operation is OperationType.MUTATION:
+            try:
+                write = self.mutation(operation, {**operation.defaults, **variables})
+            except DomainError as refused:
+                raise DocumentRefused([refusal(refused)]) from refused
+        return Asked(self, app_id, source, operation, write)
 
     async def sdl(self, runner: Runner, app_id: str, caller: Caller) -> str:
         """The app's schema in GraphQL's own language, as the caller may see it. Raises DomainError."""
@@ -164,9 +172,11 @@ class TypedSchemas:
         return print_schema(self.schema(app, caller.actor)) + "\n"
 
     async def run(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
-        """The data of a query: each root field's JSON, as PostgreSQL built it. Raises DomainError, DocumentRefused."""
+        """The data: each root field's JSON, as PostgreSQL built it. Raises DomainError, DocumentRefused."""
         if _asks_about_schema(operation):
             return _introspected(operation, variables)
+        if operation.node.operation is OperationType.MUTATION:
+            return await self._mutated(operation, variables, ctx)
         given = {**operation.defaults, **variables} if operation.defaults else variables
         given = self._with_cursors(operation, given, ctx.tenant_id)
         plan = self._plan(operation, given)
@@ -178,15 +188,26 @@ class TypedSchemas:
             raise record_refusal(operation.schema.app, plan.about, refused) from refused
         return spliced(plan, rows[0])
 
+    async def _mutated(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
+        given = {**operation.defaults, **variables}
+        plan = self.mutation(operation, given)
+        given = dict(self._with_cursors(operation, with_author(ctx, given), ctx.tenant_id))
+        given |= {name: value_from_ast_untyped(node, given) for name, node in plan.given.items()}
+        return {step.key: _FRAGMENT(await step.run(ctx, given)) for step in plan.steps}
+
+    def mutation(self, operation: TypedOperation, variables: Mapping[str, Any]) -> "MutationPlan":
+        """What a mutation does with variables of this structure. Raises Invalid, DocumentRefused."""
+        key = _structure(operation, variables)
+        plan = operation.checked.get(key)
+        if plan is None:
+            _refuse_bad_variables(operation, variables)
+            compiler = MutationCompiler(operation.schema, operation.document, variables, operation.paged)
+            steps = compiler.steps(operation.node)
+            plan = operation.checked.put(key, MutationPlan(steps, compiler.given))
+        return plan
+
     def _plan(self, operation: TypedOperation, variables: Mapping[str, Any]) -> Plan:
-        key = tuple(
-            [
-                (orjson.dumps(value) if name in operation.exact else structure(value))
-                if (value := variables.get(name, ...)) is not ...
-                else ...
-                for name in operation.declared
-            ]
-        )
+        key = _structure(operation, variables)
         if operation.paged:
             given = [variables.get(paged.key) for paged in operation.paged.values()]
             key += tuple(None if value is None else tuple(part is None for part in value) for value in given)
@@ -219,6 +240,26 @@ class TypedSchemas:
         return more
 
 
+@dataclass(frozen=True, slots=True)
+class MutationPlan:
+    """A compiled mutation: its steps, and the arguments they read anew."""
+
+    steps: tuple[Step, ...]
+    given: Mapping[str, ValueNode]
+
+
+def _structure(operation: TypedOperation, variables: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of the variables a plan depends on."""
+    return tuple(
+        [
+            (orjson.dumps(value) if name in operation.exact else structure(value))
+            if (value := variables.get(name, ...)) is not ...
+            else ...
+            for name in operation.declared
+        ]
+    )
+
+
 def spliced(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
     """The data: each root field's text under its key, untouched."""
     return {
@@ -246,6 +287,7 @@ class Asked:
     app_id: str
     text: str
     operation: TypedOperation
+    write: MutationPlan | None  # of a mutation
 
     @property
     def type(self) -> OperationType:
@@ -261,6 +303,11 @@ class Asked:
     def label(self) -> str:
         """What logs and metrics call it."""
         return "typed"
+
+    @property
+    def single(self) -> bool:
+        """Whether one statement is all it does, which is a transaction by itself."""
+        return self.write is not None and len(self.write.steps) == 1 and self.write.steps[0].single
 
     @property
     def name(self) -> str | None:
@@ -339,7 +386,7 @@ def _is_exact(type: Any) -> bool:
     while not hasattr(type, "name"):
         type = type.type
     name: str = type.name.value
-    return name.endswith("OrderBy") or name in ("SortOrder", "Boolean")
+    return name.endswith(("OrderBy", "Key")) or name in ("SortOrder", "Boolean")
 
 
 class _Names(Visitor):

@@ -34,7 +34,7 @@ from graphql import (
 
 from domain.access.permissions import Grants, Verb, record_key
 from domain.kernel.page import FIRST_DEFAULT
-from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.query import Op
 from domain.records.types import NATIVE_TYPES, FieldType
 from graph.scalars import SCALARS
@@ -58,6 +58,16 @@ class Reads:
     entity: str = ""
     field: Field | None = None
     relation: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What a root field of mutations does; it is in the field's `extensions` under `writes`."""
+
+    verb: Verb
+    entity: str
+    many: bool = False
+    upsert: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,11 @@ class TypedSchema(GraphQLSchema):
         self._sub_type_map = {}
         self._validation_errors = []
         self.query_type = _LazyObject("Query", _LazyMap(self._query_names, self._query_field), "What can be read.")
-        self.mutation_type = None
+        self.mutation_type = (
+            _LazyObject("Mutation", _LazyMap(lambda: iter(self._mutations), self._mutation_field), "What can be done.")
+            if any(self.rights.may(entity, verb) for entity in self.readable for verb in Verb if verb != Verb.READ)
+            else None
+        )
         self.subscription_type = None
 
     # Which entities there are.
@@ -159,6 +173,21 @@ class TypedSchema(GraphQLSchema):
         return {self.names.of(name).one: name for name in self.readable}
 
     @cached_property
+    def _mutations(self) -> dict[str, Writes]:
+        """What may be done with records that may be read."""
+        found: dict[str, Writes] = {}
+        for entity in self.readable:
+            one, many = (pascal_of(name) for name in (self.names.of(entity).one, self.names.of(entity).many))
+            for verb in (Verb.CREATE, Verb.UPDATE, Verb.DELETE):
+                if self.rights.may(entity, verb):
+                    found[f"{verb}{one}"] = Writes(verb, entity)
+                    found[f"{verb}{many}"] = Writes(verb, entity, many=True)
+            both = self.rights.may(entity, Verb.CREATE) and self.rights.may(entity, Verb.UPDATE)
+            if both and unique_keys(self.app.types[entity]):
+                found[f"upsert{one}"] = Writes(Verb.CREATE, entity, upsert=True)
+        return found
+
+    @cached_property
     def paged(self) -> Mapping[str, int]:
         """The fields that take `first`, by name, with its default."""
         lists = set(self._by_many)
@@ -174,6 +203,8 @@ class TypedSchema(GraphQLSchema):
 
     def _type_names(self) -> Iterator[str]:
         yield "Query"
+        if self.mutation_type is not None:
+            yield "Mutation"
         yield from COMMON
         yield from introspection_types
         yield from FILTER_TYPES
@@ -181,10 +212,18 @@ class TypedSchema(GraphQLSchema):
             type = self.names.of(entity).type
             yield type
             yield from (type + suffix for suffix in ("Connection", "Edge", "Where", "ListWhere", "OrderBy"))
+            if self.rights.may(entity, Verb.CREATE):
+                yield f"{type}Create"
+                if f"upsert{pascal_of(self.names.of(entity).one)}" in self._mutations:
+                    yield f"{type}Key"
+            if self.rights.may(entity, Verb.UPDATE):
+                yield f"{type}Update"
 
     def _type(self, name: str) -> GraphQLNamedType | None:
         if name == "Query":
             return self.query_type
+        if name == "Mutation":
+            return self.mutation_type
         if name in COMMON:
             return COMMON[name]
         if name in FILTER_TYPES:
@@ -194,9 +233,9 @@ class TypedSchema(GraphQLSchema):
         return self._entity_type(name)
 
     def _entity_type(self, name: str) -> GraphQLNamedType | None:
-        for suffix, make in AROUND_ENTITY.items():
+        for suffix, (make, verb) in AROUND_ENTITY.items():
             entity = self.names.entity_of_type.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
-            if entity is not None and self.rights.may(entity, Verb.READ):
+            if entity is not None and self.rights.may(entity, Verb.READ) and self.rights.may(entity, verb):
                 return make(self, name, self.app.types[entity], self.names.of(entity))
         return None
 
@@ -238,6 +277,120 @@ class TypedSchema(GraphQLSchema):
         }
         made: Any = GraphQLNonNull(self.types[f"{type}Connection"])
         return GraphQLField(made, arguments, description=description or None, extensions={"reads": reads})
+
+    def _mutation_field(self, name: str) -> GraphQLField | None:
+        writes = self._mutations.get(name)
+        return None if writes is None else _mutation(self, writes)
+
+
+# What is done with records.
+
+
+def _mutation(schema: TypedSchema, writes: Writes) -> GraphQLField:
+    names = schema.names.of(writes.entity)
+    type: Any = GraphQLNonNull(schema.types[names.type])
+    arguments, told = _arguments(schema, writes, names)
+    if writes.many:
+        type = GraphQLNonNull(GraphQLList(type))
+    return GraphQLField(type, arguments, description=told, extensions={"writes": writes})
+
+
+def _arguments(schema: TypedSchema, writes: Writes, names: EntityNames) -> tuple[dict[str, GraphQLArgument], str]:
+    """What a mutation takes, and what is told of it."""
+    made: dict[str, GraphQLArgument] = {}
+    if writes.verb is Verb.CREATE:
+        values: Any = GraphQLNonNull(schema.types[f"{names.type}Create"])
+        if writes.upsert:
+            key: Any = GraphQLNonNull(schema.types[f"{names.type}Key"])
+            made["values"] = GraphQLArgument(values, description="The record.")
+            made["by"] = GraphQLArgument(
+                GraphQLNonNull(GraphQLList(key)), description="The unique fields that one there is found by."
+            )
+            return made, f"Change the {names.one} that has these unique fields; create it where there is none."
+        made["values"] = GraphQLArgument(GraphQLNonNull(GraphQLList(values)) if writes.many else values)
+        several = f"Create {names.many}, all of them or none." if writes.many else f"Create a {names.one}."
+        return made, f"{several} Records that belong to them can be created along."
+    if writes.many:
+        made["where"] = GraphQLArgument(GraphQLNonNull(schema.types[f"{names.type}Where"]), description="Which ones.")
+        made["limit"] = GraphQLArgument(
+            GraphQLNonNull(GraphQLInt), 100, description="How many it may be: if there are more, nothing is done."
+        )
+    else:
+        made["id"] = GraphQLArgument(GraphQLNonNull(GraphQLID), description="The record's id.")
+        made["ifUpdatedAt"] = GraphQLArgument(
+            schema.types["DateTime"], description="Only if it was last changed then; else it is refused as a conflict."
+        )
+    which = f"{names.many}, all of them or none" if writes.many else f"a {names.one}"
+    if writes.verb is Verb.UPDATE:
+        made["values"] = GraphQLArgument(
+            GraphQLNonNull(schema.types[f"{names.type}Update"]), description="What to change; null clears a field."
+        )
+        return made, f"Change {which}."
+    return made, f"Delete {which}. Returns what was."
+
+
+def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLInputField]:
+        made = {}
+        along = {relation.link.name for relation in names.relations.values() if not relation.back}
+        for shown, field in _settable(entity, names):
+            type: Any = GraphQLID if field.link is not None else schema.scalar(field.type)
+            needed = field.required and field.default is None and field.name not in along
+            made[shown] = GraphQLInputField(
+                GraphQLNonNull(type) if needed else type, description=field.description or None
+            )
+        for relation in names.relations.values():
+            if schema.rights.may(relation.entity, Verb.READ) and schema.rights.may(relation.entity, Verb.CREATE):
+                other: Any = schema.types[f"{schema.names.of(relation.entity).type}Create"]
+                made[relation.name] = GraphQLInputField(
+                    GraphQLList(GraphQLNonNull(other)) if relation.back else other,
+                    description="Created along with it." if relation.back else "Created before it, and linked to.",
+                )
+        return made
+
+    return GraphQLInputObjectType(name, fields, description=f"A new {names.one}.")
+
+
+def _update(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLInputField]:
+        return {
+            shown: GraphQLInputField(
+                GraphQLID if field.link is not None else schema.scalar(field.type),
+                description=field.description or None,
+            )
+            for shown, field in _settable(entity, names)
+            if field.name != "id"
+        }
+
+    return GraphQLInputObjectType(name, fields, description=f"What to change of a {names.one}.")
+
+
+def _settable(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Field]]:
+    """The fields that a caller may write, by GraphQL name."""
+    for shown, raw in names.fields.items():
+        if raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id):
+            yield shown, entity.columns[raw]
+
+
+def _key(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    unique = {raw for key in unique_keys(entity) for raw in key}
+    values = {shown: GraphQLEnumValue(shown) for shown, raw in names.fields.items() if raw in unique}
+    return GraphQLEnumType(name, values, description=f"Fields that tell one of the {names.many} from all others.")
+
+
+def unique_keys(entity: ObjectType) -> list[tuple[str, ...]]:
+    """The sets of fields that tell each record from all others, by which one can be found."""
+    found: list[tuple[str, ...]] = [(field.name,) for field in entity.fields if field.unique]
+    for index in entity.indexes:
+        columns = [part.column for part in index.parts if part.column is not None]
+        if index.unique and index.where is None and len(columns) == len(index.parts):
+            found.append(tuple(columns))
+    return found
+
+
+def pascal_of(camel: str) -> str:
+    """`contactTags` -> `ContactTags`."""
+    return camel[:1].upper() + camel[1:]
 
 
 # The types around an entity.
@@ -348,13 +501,19 @@ def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityN
     return GraphQLInputObjectType(name, fields, description="One field to order by, and which way.")
 
 
-AROUND_ENTITY: Mapping[str, Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]] = {
-    "Connection": _connection,
-    "Edge": _edge,
-    "ListWhere": _list_where,
-    "Where": _where,
-    "OrderBy": _order_by,
-    "": _object,
+Make = Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]
+
+# By what their names end in: how they are made, and what one must be allowed to see them.
+AROUND_ENTITY: Mapping[str, tuple[Make, Verb]] = {
+    "Connection": (_connection, Verb.READ),
+    "Edge": (_edge, Verb.READ),
+    "ListWhere": (_list_where, Verb.READ),
+    "Where": (_where, Verb.READ),
+    "OrderBy": (_order_by, Verb.READ),
+    "Create": (_create, Verb.CREATE),
+    "Update": (_update, Verb.UPDATE),
+    "Key": (_key, Verb.CREATE),
+    "": (_object, Verb.READ),
 }
 
 # Types that are the same in every schema.

@@ -1,0 +1,405 @@
+"""Mutations over the typed schema: each root field a statement that writes and says what it wrote.
+
+Where what is asked back lies beyond the written rows themselves, a second statement reads it: a statement does not
+see what it changes. All of an operation's fields are one transaction.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from graphql import FieldNode, OperationDefinitionNode, Undefined, ValueNode, value_from_ast_untyped
+
+from domain.access.permissions import Verb
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import Conflict, Invalid, Missing, TooComplex
+from domain.kernel.rawjson import json_of
+from domain.kernel.unit import Statement, StatementRefused
+from domain.records import nested, service, sql
+from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.later import Later, Read
+from domain.records.nested import Tree
+from domain.records.opening import Opened
+from domain.records.query import All, Condition, Op, Test
+from domain.records.refusals import record_refusal
+from domain.records.select import Compiler
+from domain.records.selection import Constant, One, RecordPart, Source, Value
+from domain.records.sql import ROW, Author, Params, Told
+from domain.records.types import NotOfType
+from graph.typed.compile import TYPENAME, QueryCompiler
+from graph.typed.names import EntityNames
+from graph.typed.schema import TypedSchema, Writes, unique_keys
+from graph.typed.where import TypedReader
+
+# The names under which a run has what no variable brings.
+USER, DELEGATOR, DOOR = "author user", "author delegator", "author door"
+
+Variables: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A statement whose values come with each run."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+    def filled(self, variables: Variables) -> Statement:
+        """The statement of this run. Raises Invalid."""
+        args = [value.value(variables) if isinstance(value, Later) else value for value in self.values]
+        return Statement(self.sql, tuple(args))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One root field of a mutation.
+
+    `write` returns a row for each record as `doc`: what is asked back, or the id that `read` then finds it by.
+    Without it, `trees` makes what is to be stored.
+    """
+
+    key: str
+    about: Opened
+    many: bool
+    write: Template | None = None
+    trees: Callable[[Variables], Sequence[Tree]] | None = None
+    read: Template | None = None
+    missing: str | None = None  # the variable that has the id of the one record there must be
+    unchanged_since: bool = False  # whether it must be as old as the caller thinks
+    most: Later | int | None = None  # how many it may come to
+    text: str = ""  # of a field that never changes
+
+    @property
+    def single(self) -> bool:
+        """Whether one statement is all."""
+        return self.write is not None and self.read is None and self.most is None
+
+    async def run(self, ctx: Ctx, variables: Variables) -> str:
+        """Do it; the field's JSON. Raises DomainError."""
+        if self.trees is not None:
+            docs = await nested.store(ctx, self.trees(variables))
+        elif self.write is not None:
+            docs = await self._written(ctx, self.write.filled(variables), variables)
+        else:
+            return self.text
+        if self.read is not None:
+            docs = await self._fetched(ctx, self.read.filled({**variables, "ids": docs}))
+        return f"[{','.join(docs)}]" if self.many else docs[0]
+
+    async def _written(self, ctx: Ctx, statement: Statement, variables: Variables) -> list[str]:
+        docs = await self._fetched(ctx, statement)
+        if self.missing is not None and not docs:
+            await self._refuse(ctx, variables[self.missing])
+        most = self.most.value(variables) if isinstance(self.most, Later) else self.most
+        if most is not None and len(docs) >= most:
+            raise TooComplex(f"more than {most - 1} records match: nothing was changed", field="limit")
+        return docs
+
+    async def _refuse(self, ctx: Ctx, id: Any) -> None:
+        """Say why the one record was not written."""
+        if self.unchanged_since:
+            operand = self.about.entity.columns["id"].type.operand(id)
+            if await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, operand)):
+                raise Conflict("the record has been changed since then", field="ifUpdatedAt")
+        raise Missing(f"record '{str(id)[:80]}' not found")
+
+    async def _fetched(self, ctx: Ctx, statement: Statement) -> list[str]:
+        try:
+            return [row["doc"] for row in await ctx.fetch(statement)]
+        except StatementRefused as refused:
+            raise record_refusal(self.about.schema, self.about.entity, refused) from refused
+
+
+@dataclass(slots=True)
+class MutationCompiler(QueryCompiler):
+    """Compiles the root fields of a mutation for the structure its variables have now."""
+
+    given: dict[str, ValueNode] = field(default_factory=dict)  # arguments that are read anew with each run, by name
+
+    def steps(self, operation: OperationDefinitionNode) -> tuple[Step, ...]:
+        """What the mutation does, in order. Raises Invalid."""
+        made: list[Step] = []
+        for number, (key, nodes) in enumerate(self._merged([operation.selection_set]).items()):
+            if nodes[0].name.value == TYPENAME:
+                made.append(Step(key, made[0].about if made else _nothing(self.schema), False, text='"Mutation"'))
+                continue
+            assert self.schema.mutation_type is not None
+            definition = self.schema.mutation_type.fields[nodes[0].name.value]
+            made.append(_Root(self, number, key, nodes, definition.extensions["writes"]).step())
+        return tuple(made)
+
+
+def _nothing(schema: TypedSchema) -> Opened:
+    return Opened(schema.app, next(iter(schema.app.types.values())))
+
+
+@dataclass
+class _Root:
+    """One root field, being compiled."""
+
+    compiler: MutationCompiler
+    number: int
+    key: str
+    nodes: Sequence[FieldNode]
+    writes: Writes
+
+    def __post_init__(self) -> None:
+        self.schema = self.compiler.schema
+        self.app: AppSchema = self.schema.app
+        self.entity: ObjectType = self.app.types[self.writes.entity]
+        self.names: EntityNames = self.schema.names.of(self.writes.entity)
+        self.at = Opened(self.app, self.entity)
+        self.source = Source(self.app, self.entity)
+        self.parts = self.compiler._record_parts(self.nodes, self.entity)
+
+    def step(self) -> Step:
+        match self.writes.verb:
+            case Verb.CREATE:
+                return self._upsert() if self.writes.upsert else self._create()
+            case Verb.UPDATE:
+                return self._change(self._update)
+            case _:
+                return self._change(self._delete)
+
+    # Creating.
+
+    def _create(self) -> Step:
+        values = self._argument_now("values")
+        rows = values if self.writes.many else [values]
+        if any(self._relations_in(row) for row in rows) or len({frozenset(row) for row in rows}) != 1:
+            values_of = self._whole("values")
+
+            def trees(variables: Variables) -> list[Tree]:
+                given = variables[values_of]
+                if not self.writes.many:
+                    return [_tree(self.schema, self.writes.entity, given, "values", 1)]
+                return [
+                    _tree(self.schema, self.writes.entity, row, f"values.{index}", 1) for index, row in enumerate(given)
+                ]
+
+            return Step(self.key, self.at, self.writes.many, trees=trees, read=self._reading())
+        return self._inserting(rows[0], ())
+
+    def _upsert(self) -> Step:
+        values = self._argument_now("values")
+        if self._relations_in(values):
+            raise Invalid("values", "records around this one cannot be written along with an upsert")
+        by = tuple(self._field(name) for name in _listed(self._argument_now("by")))
+        if not by or tuple(field.name for field in by) not in unique_keys(self.entity):
+            known = " or ".join(f"[{', '.join(key)}]" for key in unique_keys(self.entity))
+            raise Invalid("by", f"by must be the fields of a unique key: {known}")
+        for field_ in by:
+            if values.get(self._shown(field_)) is None:
+                raise Invalid("values", f"values must have '{self._shown(field_)}', which it is found by")
+        return self._inserting(values, by)
+
+    def _inserting(self, first: Mapping[str, Any], instead: Sequence[Field]) -> Step:
+        fields = self._fields(first)
+        if not fields:
+            raise Invalid("values", "the record must have at least one field")
+
+        def read(values: Any) -> str:
+            many = self.writes.many
+            listed = [(f"values.{n}", row) for n, row in enumerate(values)] if many else [("values", values)]
+            made = [_row(self.at, self.names, row, path) for path, row in listed]
+            return str(json_of(made))
+
+        rows = Later(self._whole("values"), (), "values", read)
+        write, reading = self._told(lambda told: sql.insert(self.app, self.entity, fields, rows, AUTHOR, told, instead))
+        return Step(self.key, self.at, self.writes.many, write=write, read=reading)
+
+    # Changing.
+
+    def _change(self, build: Callable[[Condition, Any], Callable[[Told], Statement]]) -> Step:
+        if self.writes.many:
+            limit = self._later("limit", lambda value: _most(value) + 1)
+            where = TypedReader(self.schema, self.entity).read(self._traced("where"))
+            write, reading = self._told(build(where, limit))
+            return Step(self.key, self.at, True, write=write, read=reading, most=limit)
+        columns = self.entity.columns
+        id = Later(self._whole("id"), (), "id", columns["id"].type.operand)
+        where = Test(columns["id"], Op.EQ, id)
+        since = self._argument_now("ifUpdatedAt") is not None
+        if since:
+            at = Later(self._whole("ifUpdatedAt"), (), "ifUpdatedAt", columns["updated_at"].type.operand)
+            where = All([where, Test(columns["updated_at"], Op.EQ, at)])
+        write, reading = self._told(build(where, None))
+        return Step(
+            self.key, self.at, False, write=write, read=reading, missing=self._whole("id"), unchanged_since=since
+        )
+
+    def _update(self, where: Condition, most: Any) -> Callable[[Told], Statement]:
+        fields = self._fields(self._argument_now("values"))
+        if not fields:
+            raise Invalid("values", "there must be something to change")
+
+        def read(values: Any) -> str:
+            return str(json_of([_row(self.at, self.names, values, "values", whole=False)]))
+
+        row = Later(self._whole("values"), (), "values", read)
+        return lambda told: sql.update(self.app, self.entity, fields, where, row, AUTHOR, told, most)
+
+    def _delete(self, where: Condition, most: Any) -> Callable[[Told], Statement]:
+        return lambda told: sql.delete(self.app, self.entity, where, AUTHOR, told, most)
+
+    # What is asked back.
+
+    def _told(self, build: Callable[[Told], Statement]) -> tuple[Template, Template | None]:
+        """The statement that writes, and the one that reads what it could not tell."""
+        alone = self.writes.verb is Verb.DELETE or _alone(self.parts, self.entity)
+
+        def told(params: Params) -> str:
+            if not alone:
+                return f"{ROW}.id::text"
+            return f"({Compiler(params).object(self.source, self.parts, ROW)})::text"
+
+        statement = build(told)
+        return Template(statement.sql, statement.args), None if alone else self._reading()
+
+    def _reading(self) -> Template:
+        compiler = Compiler()
+        ids = Later("ids", (), "ids", lambda ids: [self.entity.columns["id"].type.operand(id) for id in ids])
+        text = compiler.by_ids(self.source, self.parts, ids)
+        return Template(text, tuple(compiler.params.values))
+
+    # Arguments.
+
+    def _whole(self, name: str) -> str:
+        """The name under which a run has an argument, read anew each time."""
+        known = f"argument {self.number} {name}"
+        for argument in self.nodes[0].arguments or ():
+            if argument.name.value == name:
+                self.compiler.given[known] = argument.value
+        return known
+
+    def _argument_now(self, name: str) -> Any:
+        for argument in self.nodes[0].arguments or ():
+            if argument.name.value == name:
+                value = value_from_ast_untyped(argument.value, dict(self.compiler.variables))
+                return None if value is Undefined else value
+        return None
+
+    def _traced(self, name: str) -> Any:
+        return self.compiler._argument(self.nodes[0], name)
+
+    def _later(self, name: str, read: Read) -> Later | int:
+        definition = self.schema.mutation_type.fields[self.nodes[0].name.value]  # type: ignore[union-attr]
+        value = self.compiler._argument(self.nodes[0], name, definition)
+        made: Later | int = self.compiler._later(value, name, read)
+        return made
+
+    def _relations_in(self, row: Mapping[str, Any]) -> bool:
+        return any(name in self.names.relations for name in row)
+
+    def _field(self, name: str) -> Field:
+        return self.entity.columns[self.names.fields[name]]
+
+    def _shown(self, field: Field) -> str:
+        return shown_name(self.names, field.name)
+
+    def _fields(self, row: Mapping[str, Any]) -> list[Field]:
+        raw = {self.names.fields[name] for name in row}
+        return [field for name, field in self.entity.columns.items() if name in raw]
+
+
+AUTHOR = Author(
+    Later(USER, (), USER, lambda value: value),
+    Later(DELEGATOR, (), DELEGATOR, lambda value: value),
+    Later(DOOR, (), DOOR, lambda value: value),
+)
+
+
+def with_author(ctx: Ctx, variables: Variables) -> dict[str, Any]:
+    """The variables, with who writes."""
+    author = service.author(ctx)
+    return {**variables, USER: author.user_id, DELEGATOR: author.delegator_id, DOOR: author.door}
+
+
+def shown_name(names: EntityNames, raw: str) -> str:
+    """The GraphQL name of a field."""
+    return next((name for name, field in names.fields.items() if field == raw), raw)
+
+
+def _alone(parts: Sequence[RecordPart], written: ObjectType) -> bool:
+    """Whether what is asked back can be told by the statement that writes: nothing of it may change with the write."""
+    for part in parts:
+        if isinstance(part, One):
+            if part.source.entity is written or not _alone(part.parts, written):
+                return False
+        elif not isinstance(part, Value | Constant):
+            return False
+    return True
+
+
+def _tree(schema: TypedSchema, entity: str, values: Any, path: str, depth: int, linked: Sequence[str] = ()) -> Tree:
+    """A record to store with those around it. `linked` are link fields that will be set for it."""
+    if depth > nested.DEPTH_MAX:
+        raise TooComplex(f"{path}: records can be written {nested.DEPTH_MAX} levels deep", field=path)
+    if not isinstance(values, dict):
+        raise Invalid(path, f"{path} must be an object")
+    names, at = schema.names.of(entity), Opened(schema.app, schema.app.types[entity])
+    own = {name: value for name, value in values.items() if name not in names.relations}
+    tree = Tree(at, _row(at, names, own, path, whole=False))
+    for name, value in values.items():
+        relation = names.relations.get(name)
+        if relation is None or value is None:
+            continue
+        link = relation.link.name
+        if relation.back:
+            for index, inner in enumerate(_listed(value)):
+                below = _tree(schema, relation.entity, inner, f"{path}.{name}.{index}", depth + 1, (link,))
+                _refuse_twice(below, link, f"{path}.{name}.{index}", schema.names.of(relation.entity))
+                tree.below.append((link, below))
+        else:
+            _refuse_twice(tree, link, path, names)
+            tree.above[link] = _tree(schema, relation.entity, value, f"{path}.{name}", depth + 1)
+    _complete(at, names, nested.with_links(tree, linked), path)
+    if not tree.row and not tree.above and not linked:
+        raise Invalid(path, f"{path} must have at least one field")
+    return tree
+
+
+def _refuse_twice(tree: Tree, link: str, path: str, names: EntityNames) -> None:
+    if link in tree.row:
+        where = f"{path}.{shown_name(names, link)}"
+        raise Invalid(where, f"{where} and a record written along with this one exclude each other")
+
+
+def _row(at: Opened, names: EntityNames, values: Any, path: str, *, whole: bool = True) -> dict[str, Any]:
+    """The fields to write in stored form. Raises Invalid with the path of the field."""
+    if not isinstance(values, dict):
+        raise Invalid(path, f"{path} must be an object")
+    if not values:
+        return {}
+    try:
+        row = service.row_of(at, {names.fields.get(name, name): value for name, value in values.items()}, path)
+    except Invalid as wrong:
+        raise _placed(wrong, names, path) from wrong
+    if whole:
+        _complete(at, names, row, path)
+    return row
+
+
+def _complete(at: Opened, names: EntityNames, row: Mapping[str, Any], path: str) -> None:
+    try:
+        service.refuse_missing(at, row)
+    except Invalid as wrong:
+        raise _placed(wrong, names, path) from wrong
+
+
+def _placed(wrong: Invalid, names: EntityNames, path: str) -> Invalid:
+    """The refusal with the place and name that the field has in the operation."""
+    if wrong.field is None or wrong.field == path:
+        return wrong
+    shown = shown_name(names, wrong.field)
+    return Invalid(f"{path}.{shown}", f"{path}: {wrong.message.replace(repr(wrong.field), repr(shown))}")
+
+
+def _most(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= service.BULK_MAX:
+        raise NotOfType(f"must be between 1 and {service.BULK_MAX}")
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
