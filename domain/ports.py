@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domain.agents.ports import AgentRuns, Models
 from domain.identity.ports import Passwords, Tokens
 from domain.integrations.ports import Catalog as IntegrationCatalog
 from domain.integrations.ports import Integrations, IntegrationUrls, OAuthTokens, Schemas
@@ -39,6 +40,8 @@ class Ports:
     workers: AppWorkers
     frontends: Frontends
     blobs: BlobStore
+    models: Models
+    agents: AgentRuns
     job_changes: JobChanges
     integrations: Integrations
     integration_catalog: IntegrationCatalog

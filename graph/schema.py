@@ -6,6 +6,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 
 from graph.access import AccessMutation, AccessQuery
+from graph.agents import EVENTS, AgentsMutation, AgentsQuery, AgentsSubscription
 from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
 from graph.collaboration import CollaborationMutation, CollaborationQuery
@@ -38,6 +39,7 @@ Query = merge_types(
         SignInQuery,
         StorageQuery,
         WorkersQuery,
+        AgentsQuery,
         JobsQuery,
     ),
 )
@@ -55,10 +57,13 @@ Mutation = merge_types(
         SignInMutation,
         StorageMutation,
         WorkersMutation,
+        AgentsMutation,
         JobsMutation,
     ),
 )
-Subscription = merge_types("Subscription", (RecordsSubscription, WorkersSubscription, JobsSubscription))
+Subscription = merge_types(
+    "Subscription", (RecordsSubscription, WorkersSubscription, AgentsSubscription, JobsSubscription)
+)
 
 
 def build_schema() -> strawberry.Schema:
@@ -67,7 +72,7 @@ def build_schema() -> strawberry.Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[ErrorCode],
+        types=[ErrorCode, *EVENTS.values()],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
     _drop_null_defaults(core(schema))

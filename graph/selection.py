@@ -17,3 +17,14 @@ def _names(selections: Iterable[SelectedField | FragmentSpread | InlineFragment]
             yield selection.name
         else:
             yield from _names(selection.selections)
+
+
+def selects(info: strawberry.Info, name: str) -> bool:
+    """Whether a field of this name is selected anywhere below the field being resolved."""
+    return any(name in _names_below(field.selections) for field in info.selected_fields)
+
+
+def _names_below(selections: Iterable[SelectedField | FragmentSpread | InlineFragment]) -> Iterator[str]:
+    for selection in selections:
+        yield from _names([selection])
+        yield from _names_below(selection.selections)

@@ -10,8 +10,9 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -65,6 +66,15 @@ def allowed_with(networks: Iterable[Network]) -> Callable[[Address], bool]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer on its way."""
+
+    status: int
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    chunks: AsyncIterator[bytes] = field(repr=False)
+
+
 class HttpOutbound:
     """See `domain.kernel.outbound.Outbound`. `networks` may be reached beside what is public."""
 
@@ -76,19 +86,28 @@ class HttpOutbound:
     async def send(self, request: Outgoing) -> Incoming:
         """The answer of the address, read as far as it is wanted."""
         url = _checked(request.url)
-        # Connections to this machine are kept apart: a request that may not go there must not find one open.
-        pool = self._pool(request.local and is_loopback_name(url.hostname or ""))
-        try:
+        with _told(url, request.timeout_s):
             async with asyncio.timeout(request.timeout_s):
-                return await _sent(pool, request, url)
-        except AddressRefused as refused:
-            raise AddressRefused(f"{url.hostname}: {refused}") from None
-        except TimeoutError:
-            raise Unreached(f"{url.hostname} did not answer within {request.timeout_s:g} s") from None
-        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as problem:
-            raise Unreached(f"{url.hostname} cannot be reached ({_reason(problem)})") from problem
-        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as problem:
-            raise Unreached(f"{url.hostname} does not speak HTTP as it should") from problem
+                return await _sent(self._pool_for(request, url), request, url)
+        raise AssertionError
+
+    @asynccontextmanager
+    async def stream(self, request: Outgoing) -> "AsyncIterator[Streamed]":
+        """The answer of the address as it comes; `timeout_s` is for how long nothing may. Raises as `send` does."""
+        url = _checked(request.url)
+        with _told(url, request.timeout_s):
+            waits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), request.timeout_s)}
+            target, headers = _target(url), _headers(request, url)
+            pool = self._pool_for(request, url)
+            async with pool.stream(
+                request.method, target, headers=headers, content=request.body, extensions=waits
+            ) as response:
+                told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers]
+                yield Streamed(response.status, told, _chunks(response, url, request.timeout_s))
+
+    def _pool_for(self, request: Outgoing, url: SplitResult) -> httpcore.AsyncConnectionPool:
+        # Connections to this machine are kept apart: a request that may not go there must not find one open.
+        return self._pool(request.local and is_loopback_name(url.hostname or ""))
 
     async def close(self) -> None:
         """Give the connections up."""
@@ -191,17 +210,8 @@ def _is_ipv6(host: str) -> bool:
 
 
 async def _sent(pool: httpcore.AsyncConnectionPool, request: Outgoing, url: SplitResult) -> Incoming:
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    asked = httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target=target)
-    headers = {
-        "user-agent": USER_AGENT,
-        "accept": "*/*",
-        **{name.lower(): value for name, value in request.headers.items()},
-        "host": url.netloc,
-        "accept-encoding": "identity",  # so that a size is what it says it is
-    }
-    wire = [(name.encode(), value.encode()) for name, value in headers.items()]
-    async with pool.stream(request.method, asked, headers=wire, content=request.body) as response:
+    target, headers = _target(url), _headers(request, url)
+    async with pool.stream(request.method, target, headers=headers, content=request.body) as response:
         body = bytearray()
         async for chunk in response.aiter_stream():
             body += chunk
@@ -213,6 +223,43 @@ async def _sent(pool: httpcore.AsyncConnectionPool, request: Outgoing, url: Spli
             bytes(body[: request.answer_bytes_max]),
             whole=len(body) <= request.answer_bytes_max,
         )
+
+
+def _target(url: SplitResult) -> httpcore.URL:
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target=target)
+
+
+def _headers(request: Outgoing, url: SplitResult) -> list[tuple[bytes, bytes]]:
+    headers = {
+        "user-agent": USER_AGENT,
+        "accept": "*/*",
+        **{name.lower(): value for name, value in request.headers.items()},
+        "host": url.netloc,
+        "accept-encoding": "identity",  # so that a size is what it says it is
+    }
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _chunks(response: httpcore.Response, url: SplitResult, timeout_s: float) -> AsyncIterator[bytes]:
+    with _told(url, timeout_s):
+        async for chunk in response.aiter_stream():
+            yield chunk
+
+
+@contextmanager
+def _told(url: SplitResult, timeout_s: float) -> Iterator[None]:
+    """What goes wrong in the block, in our words."""
+    try:
+        yield
+    except AddressRefused as refused:
+        raise AddressRefused(f"{url.hostname}: {refused}") from None
+    except (TimeoutError, httpcore.TimeoutException):
+        raise Unreached(f"{url.hostname} did not answer within {timeout_s:g} s") from None
+    except (httpcore.NetworkError, OSError) as problem:
+        raise Unreached(f"{url.hostname} cannot be reached ({_reason(problem)})") from problem
+    except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as problem:
+        raise Unreached(f"{url.hostname} does not speak HTTP as it should") from problem
 
 
 def _reason(problem: BaseException) -> str:

@@ -24,6 +24,8 @@ from graph import schema as graph_schema
 from graph.documents import Documents
 from graph.run import Caller, Runner
 from graph.typed.run import TypedSchemas
+from infra.agents.models import ProviderModels
+from infra.agents.runs import Runs
 from infra.identity.passwords import Argon2Passwords
 from infra.identity.tokens import JwtTokens
 from infra.integrations import urls as integration_urls
@@ -71,6 +73,9 @@ class Platform:
         self.frontends = Frontends(settings.data_dir / "frontends", self.blobs, database.fetch)
         self.job_changes = JobChanges()
         self.hearers: list[Hear] = [self.job_changes.hear]
+        self.models = ProviderModels(settings, self.outbound)
+        self.agents = Runs(self, database.fetch, valkey_url, settings.public_url)
+        self.hearers.append(self.agents.hear)
         self.ports = Ports(
             passwords=self.passwords,
             tokens=tokens,
@@ -86,6 +91,8 @@ class Platform:
             workers=self.workers,
             frontends=self.frontends,
             blobs=self.blobs,
+            models=self.models,
+            agents=self.agents,
             job_changes=self.job_changes,
             password_login=settings.password_login,
             failures_per_address=settings.sign_in_failures_per_address,
@@ -137,8 +144,17 @@ class Platform:
         """Whom deployed code serves, with the rights of this moment. Raises Unauthenticated."""
         if caller.user_id is None or caller.user_id == SYSTEM_USER:
             return Actor(tenant_id, caller.user_id, caller.email, Grants(caller.permissions or ()))
-        actor = await self.principals.account(tenant_id, caller.user_id)
-        return actor if caller.permissions is None else replace(actor, grants=Grants(caller.permissions))
+        actor = await self.account(tenant_id, caller.user_id)
+        if caller.permissions is None:
+            return actor
+        grants = actor.grants.both(Grants(caller.permissions))
+        if caller.delegator_id is not None:  # who may have lost rights since the run began
+            grants = grants.both((await self.account(tenant_id, caller.delegator_id)).grants)
+        return replace(actor, grants=grants, delegator_id=caller.delegator_id)
+
+    async def account(self, tenant_id: UUID, user_id: UUID) -> Actor:
+        """An account with the rights of this moment. Raises Unauthenticated."""
+        return await self.principals.account(tenant_id, user_id)
 
     async def perform(self, actor: Actor, request: Request, work: Callable[[Ctx], Awaitable[T]]) -> T:
         """What `work` comes to in a unit of its own, committed. Raises DomainError."""
@@ -152,9 +168,12 @@ class Platform:
         platform = cls(settings, database, valkey_url)
         await vault.check(database, platform.ports.cipher, platform.master_keys.source)
         await platform.feed.start()
+        await platform.agents.start()
         try:
             yield platform
         finally:
+            await platform.agents.stop()
+            await platform.models.close()
             await platform.workers.close()
             await platform.feed.stop()
             await platform.limits.close()

@@ -214,6 +214,14 @@ class Settings:
     npm_registry: str | None = setting(
         web_url, None, "where packages of deployed code come from, if not the usual place"
     )
+    llm_provider: str | None = setting(
+        one_of("openai", "anthropic"), None, "whose language the model of agents without code of their own speaks"
+    )
+    llm_base_url: str | None = setting(
+        web_url, None, "address of the model's provider, or of a server like llama.cpp, vLLM, Ollama (.../v1)"
+    )
+    llm_key: str | None = setting(str, None, "the key for the model's provider", secret=True)
+    llm_model: str | None = setting(str, None, "the model, as its provider calls it")
     database_connections: int = setting(whole_number(1, 1000), 10, "connections each process keeps at most")
 
     @classmethod

@@ -1,6 +1,6 @@
 """What agents need of the outside: a place that runs them, and models that think."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -141,4 +141,52 @@ class Models(Protocol):
 
     async def close(self) -> None:
         """Give connections up."""
+        ...
+
+
+# Runs, as those see them who follow one.
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """What happened in a run. `sequence` counts from 1 within the run.
+
+    `kind` and `body` are those of RootCX's stream of an invocation (agent protocol, 6.4): chunk, tool_call_started,
+    tool_call_completed, approval_required, session_compacted, sub_agent_chunk; done or error is the last.
+    """
+
+    tenant_id: UUID
+    run_id: UUID
+    app_id: str
+    session_id: UUID
+    invoker_id: UUID
+    sequence: int
+    kind: str
+    body: Mapping[str, Any]
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing follows."""
+        return self.kind in ENDS
+
+
+ENDS = frozenset({"done", "error"})
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """So many events were dropped, for who is too slow to read them."""
+
+    events: int
+
+
+class AgentRuns(UnattendedAgents, Protocol):
+    """The runs of all agents. One begins when the operation that invoked it has committed."""
+
+    def follow(self, tenant_id: UUID, run_id: UUID, after: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """The run's events behind `after`, from the log and then as they come, until its end."""
+        ...
+
+    async def fleet(self, tenant_id: UUID) -> AsyncGenerator[RunEvent | Missed, None]:
+        """The events of all the tenant's runs from now on."""
         ...

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from time import monotonic
@@ -13,6 +13,9 @@ from uuid import UUID
 
 import orjson
 
+from domain.access.events import AccessChanged
+from domain.agents import tools as agents
+from domain.agents.registration import account_id
 from domain.apps.events import AppChanged
 from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.errors import DomainError, Failed, Invalid, Reason, Unavailable
@@ -105,7 +108,8 @@ class Host:
         self._changed: dict[App, WorkerState] = {}
         self._renewed = self._cleaned = monotonic()
         self._wake = asyncio.Event()
-        self._restarts: set[asyncio.Task[bool]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._told: dict[App, Message] = {}  # what each app with an agent was told when it began
 
     # Being a host.
 
@@ -134,9 +138,16 @@ class Host:
             self._wake.set()  # it may have been uninstalled
         elif kind == SecretsChanged.kind and payload["scope"] == PLATFORM:
             for tenant, app_id in [app for app in self._workers if app[0] == tenant_id]:
-                task = asyncio.create_task(self.restart(tenant, app_id))
-                self._restarts.add(task)
-                task.add_done_callback(self._restarts.discard)
+                self._later(self.restart(tenant, app_id))
+        elif kind == AccessChanged.kind:
+            for app in [app for app in self._workers if app in self._told and app[0] == tenant_id]:
+                if payload["user_id"] in (None, str(account_id(*app))):
+                    self._later(self._retell(app))
+
+    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _beat(self) -> None:
         """Keep what is ours, and take what nobody has."""
@@ -252,12 +263,34 @@ class Host:
         discover |= {"run_onstart": True, "manifest": around.manifest}
         if credentials:
             discover["credentials"] = credentials
+        agent = await self._agent_config(app)
+        if agent is not None:
+            discover["agent_config"] = agent
+            self._told[app] = discover
         given = {name: value for name, value in credentials.items() if not name.startswith(MEDDLING)}
         environment = {**given, "ROOTCX_APP_ID": app_id, "ROOTCX_RUNTIME_URL": self._settings.public_url}
         program = runtimes.program(
             folder, deployment.entry_point, environment, self._allowance, namespaces=self._sandbox.namespaces
         )
         return await self._started(app, program), discover
+
+    async def _agent_config(self, app: App) -> Message | None:
+        actor = Actor(tenant_id=app[0])
+        return await self._platform.perform(actor, REQUEST, lambda ctx: agents.worker_config(ctx, app[1]))
+
+    async def _retell(self, app: App) -> None:
+        """Tell an app which tools its agent has now: one that does not listen for that is begun anew."""
+        config, told = await self._agent_config(app), self._told.get(app)
+        worker = self._workers.get(app)
+        if told is None or worker is None or config == told["agent_config"]:
+            return
+        self._told[app] = {**told, "agent_config": config}
+        with suppress(Failed):
+            process = await worker.process()
+            if process.protocol == 1:
+                await self.restart(*app)
+            else:
+                await process.tell({name: part for name, part in self._told[app].items() if name != "run_onstart"})
 
     async def _started(self, app: App, program: Program) -> WorkerProcess:
         async with AsyncExitStack() as stack:
@@ -273,6 +306,8 @@ class Host:
     async def _finish(self, app: Path, scratch: Path) -> None:
         """Make a version that was unpacked ready to run. Raises BadArchive, InstallFailed."""
         entry_point = runtimes.entry_point_of(app)
+        if entry_point is None and _agent(app) is not None:
+            return  # an agent that has no code of its own
         if entry_point is None:
             raise NoEntryPoint(f"no entry point: the archive has none of {', '.join(runtimes.ENTRY_POINTS)}")
         if runtimes.is_python(entry_point):
@@ -351,13 +386,18 @@ class Host:
                 )
 
             await self._platform.perform(Actor(archive.tenant_id, archive.by), REQUEST, record)
-            await self._leases.want(app, Wanted.RUNNING)
-            await self._worker(app).restart()
+            if entry_point is None:
+                await self._leases.want(app, Wanted.STOPPED)
+                await self._worker(app).stop()
+            else:
+                await self._leases.want(app, Wanted.RUNNING)
+                await self._worker(app).restart()
 
     async def start(self, tenant_id: UUID, app_id: str) -> None:
         app = (tenant_id, app_id)
         async with self._turns[app]:
-            if await self._deployment(app) is None:
+            deployment = await self._deployment(app)
+            if deployment is None or deployment.entry_point is None:
                 raise _no_code(app_id)
             await self._leases.want(app, Wanted.RUNNING)
             await self._worker(app).start()

@@ -236,7 +236,7 @@ class RestAdapter:
             exchange.headers.append((b"idempotency-replayed", b"true"))
         shaped = compiled.shape.apply(result.data)
         if route.message is not None:
-            told = {"message": filled(route.document, route.message, bound.variables)}
+            told = {route.message_name: filled(route.document, route.message, bound.variables)}
             shaped.body = joined(shaped.body, told) if compiled.shape.marked else told
         headers = [*exchange.headers, *self._head(shaped)]
         status = shaped.status or route.status

@@ -167,7 +167,7 @@ class _Describer:
     def _json(self, route: Route, outputs: Outputs) -> Json:
         schema = outputs.body()
         if route.message is not None:
-            told = object_schema({"message": _TEXT}, ["message"])
+            told = object_schema({route.message_name: _TEXT}, [route.message_name])
             schema = self.components.joined(told, schema) if route.compiled.shape.marked else told
         if route.enveloped and route.system.wrap_schema is not None:
             return dict(route.system.wrap_schema(schema))

@@ -19,6 +19,8 @@ directive @rest(
   value marked @body, if there is one, are added to it.
   """
   message: String
+  "What the message is called."
+  messageName: String = "message"
   "The body is the root fields by name, even where there is only one."
   whole: Boolean = false
   "A GET that does something: browsers are sent here, by a provider say. It has no HEAD, and nobody keeps its answers."

@@ -124,6 +124,12 @@ class Route:
         return self.document.rest.get("message")
 
     @property
+    def message_name(self) -> str:
+        """What the message is called in the answer."""
+        name: str = self.document.rest.get("messageName", "message")
+        return name
+
+    @property
     def streams(self) -> bool:
         """Whether the answer is a stream of events."""
         return self.document.rest.get("stream") == "SSE"

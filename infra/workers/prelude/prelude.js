@@ -169,7 +169,10 @@ async function serveAgent({ invoke_id, caller, ...invocation }) {
     tool,
   };
   try {
-    if (!handlers.onAgent) throw new Error("this app runs no agent");
+    if (!handlers.onAgent) {
+      say({ type: "agent_error", invoke_id, error: "this app runs no agent", unsupported: true });
+      return;
+    }
     const done = await handlers.onAgent(invocation, caller, { ...context(), agent });
     const { response, tokens } = typeof done === "string" ? { response: done } : done ?? {};
     say({ type: "agent_done", invoke_id, response: response ?? "", tokens: tokens ?? null });

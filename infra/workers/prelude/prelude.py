@@ -226,7 +226,9 @@ async def _serve_agent(message):
     try:
         handler = _handlers.get("on_agent")
         if handler is None:
-            raise LookupError("this app runs no agent")
+            none = {"error": "this app runs no agent", "unsupported": True}
+            _say({"type": "agent_error", "invoke_id": invoke_id, **none})
+            return
         context = Context()
         context.agent = Agent(invoke_id)
         done = await _call(handler, message, message.get("caller"), context)
