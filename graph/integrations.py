@@ -409,14 +409,14 @@ class IntegrationsMutation:
         app: AppId,
         integration: IntegrationId,
         connection: Annotated[UUID | None, about("With which connection; else that of who calls.")] = None,
-        scope: Scope = bindings.Scope.APP,
+        scope: Scope = bindings.Scope.USER,
     ) -> model.IntegrationBinding:
         """Let an app use an integration. For everybody it takes `integration:{id}:manage`."""
         return await bindings.bind(info.context, app, integration, connection, scope)
 
     @mutation(graphql_type=IntegrationBinding, refuses=[Code.NOT_FOUND, Code.FORBIDDEN])
     async def unbind_integration(
-        self, info: Info, app: AppId, integration: IntegrationId, scope: Scope = bindings.Scope.APP
+        self, info: Info, app: AppId, integration: IntegrationId, scope: Scope = bindings.Scope.USER
     ) -> model.IntegrationBinding:
         """Let an app use an integration no longer."""
         return await bindings.unbind(info.context, app, integration, scope)

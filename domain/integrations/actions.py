@@ -144,7 +144,7 @@ async def _by_code(ctx: Ctx, prepared: _Prepared) -> Any:
         "input": asked.input,
         "config": dict(prepared.config),
         "userCredentials": prepared.credentials,
-        "userId": str(ctx.user()),
+        "userId": str(asked.as_user or ctx.user()),
         "connectionId": None if connection is None else str(connection.id),
     }
     return await call_code(ctx, asked.integration_id, DO, params)

@@ -114,6 +114,18 @@ IN_OPERATION: Mapping[str, Mapping[str, Draw]] = {
     "rootcx.createBucket": {"max_file_size": one_of(None, 1000), "allowed_types": one_of(None, ["image/*"])},
     "rootcx.listObjects": {"parent_id": of("folder")},
     "rootcx.createFolder": {"parent_id": of("folder")},
+    "rootcx.deployIntegration": {"id": one_of("http", "slack")},
+    "rootcx.saveIntegrationConfig": {"id": of("integration"), "values": one_of({"baseUrl": "https://api.example"}, {})},
+    "rootcx.integrationAuthStatus": {"id": of("integration"), "agentApp": one_of(None, "stage")},
+    "rootcx.disconnectIntegration": {"id": one_of("slack")},
+    "rootcx.storeIntegrationCredentials": {"id": of("integration")},
+    "rootcx.delegateIntegration": {"id": of("integration"), "agentApp": of("appId")},
+    "rootcx.listIntegrationConnections": {"id": of("integration")},
+    "rootcx.updateIntegrationConnection": {"id": of("integration"), "connId": of("connection"), "label": fresh("key")},
+    "rootcx.listIntegrationConfigs": {"id": of("integration")},
+    "rootcx.createIntegrationConfig": {"id": of("integration")},
+    "rootcx.integrationConnectedUsers": {"id": of("integration")},
+    "rootcx.bindIntegration": {"integrationId": of("integration"), "connectionId": of("connection")},
     "rootcx.objectAncestors": {"id": of("folder"), "bucket": one_of("shelf")},
 }  # fmt: skip
 

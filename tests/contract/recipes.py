@@ -25,6 +25,10 @@ ELSEWHERE: Mapping[str, str] = {
     "rootcx.startWorker": "tests/workers: asks the app's worker",
     "rootcx.stopWorker": "tests/workers: asks the app's worker",
     "rootcx.rpc": "tests/workers: asks the app's worker",
+    "rootcx.runIntegrationAction": "tests/integrations: asks the other service",
+    "rootcx.startIntegrationAuth": "tests/integrations: answers with a state that nobody else has",
+    "rootcx.integrationAuthCallback": "tests/integrations: takes a state that was made before",
+    "rootcx.confirmIntegrationAuth": "tests/integrations: takes a token that was made before",
     "stoa.readFile": "tests/storage: takes a token that was made before",
 }
 
@@ -131,6 +135,31 @@ def _job(world: "World", drawing: Drawing) -> dict[str, Any]:
     return {"appId": "stage", "jobId": drawing.random.choice([str(value) for value in made["enqueueJob"].values()])}
 
 
+def _connection(world: "World", drawing: Drawing) -> dict[str, Any]:
+    query = """mutation ($label: String) {
+        connectIntegration(integration: "http", credentials: {key: 1}, label: $label) { id }
+    }"""
+    made = world.both(query, label=fresh("key")(drawing))
+    return {"id": "http", "connId": made["connectIntegration"]["id"]}
+
+
+def _config(world: "World", drawing: Drawing) -> dict[str, Any]:
+    query = """mutation ($label: String!) {
+        createIntegrationConfig(integration: "http", label: $label, credentials: {baseUrl: "https://a.example"}) { id }
+    }"""
+    made = world.both(query, label=fresh("config")(drawing))
+    return {"id": "http", "cid": made["createIntegrationConfig"]["id"]}
+
+
+def _binding(world: "World", drawing: Drawing) -> dict[str, Any]:
+    scope = drawing.random.choice(["APP", "USER"])
+    query = """mutation ($scope: BindingScope!) {
+        bindIntegration(app: "stage", integration: "http", scope: $scope) { id }
+    }"""
+    world.both(query, scope=scope)
+    return {"appId": "stage", "id": "http", "scope": scope}
+
+
 RECIPES: Mapping[str, Recipe] = {
     "rootcx.deleteRecord": _record,
     "rootcx.updateRole": _role,
@@ -152,6 +181,9 @@ RECIPES: Mapping[str, Recipe] = {
     "rootcx.downloadObject": _file,
     "rootcx.downloadAppFile": _app_file,
     "rootcx.deleteAppFile": _app_file,
+    "rootcx.deleteIntegrationConnection": _connection,
+    "rootcx.deleteIntegrationConfig": _config,
+    "rootcx.unbindIntegration": _binding,
     "rootcx.enqueueJob": _new_job,
     "rootcx.getJob": _job,
 }

@@ -60,6 +60,14 @@ def furnish(stoa: Stoa) -> Stage:
         body = {"key": f"STAGE_{n}", "value": f"secret {n}"}
         assert admin.client.post("/api/v1/platform/secrets", json=body).status_code == 200
         assert admin.client.post(f"/api/v1/apps/{APP}/secrets", json=body).status_code == 200
+    for integration in ("http", "slack"):
+        assert admin.client.post(f"/api/v1/integrations/catalog/{integration}/deploy").status_code == 200
+    connections = [
+        admin.client.post(
+            "/api/v1/integrations/http/auth/credentials", json={"credentials": {"key": n}, "label": f"key {n}"}
+        ).json()["connectionId"]
+        for n in range(3)
+    ]
     things: dict[str, list[Any]] = {
         "appId": [APP],
         "entity": ["parcels", "parcels", "labels"],
@@ -71,6 +79,8 @@ def furnish(stoa: Stoa) -> Stage:
         "identityKind": ["parcel", "person"],
         "bucket": ["shelf", "shelf", "default"],
         "folder": folders,
+        "integration": ["http"],
+        "connection": connections,
     }
     return Stage(admin, plain, things)
 
