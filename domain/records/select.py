@@ -12,14 +12,22 @@ from typing import Any
 from domain.records.declared import Field
 from domain.records.later import Later
 from domain.records.naming import NAME_BYTES_MAX, literal, quoted
-from domain.records.query import ALWAYS, All, Condition
+from domain.records.query import ALWAYS, All, Condition, Op
 from domain.records.selection import (
     After,
+    Aggregate,
     Constant,
     Cursor,
     Edges,
+    Function,
+    GroupField,
+    GroupKey,
+    Groups,
+    GroupSort,
+    Having,
     Listing,
     Many,
+    Measure,
     Nodes,
     One,
     PageInfo,
@@ -29,7 +37,7 @@ from domain.records.selection import (
     Total,
     Value,
 )
-from domain.records.sql import Params, condition, relation, shown, value
+from domain.records.sql import INFIX, Params, condition, relation, shown, value
 
 
 @dataclass(slots=True)
@@ -97,6 +105,10 @@ class Compiler:
                 made[part.key] = self._total(listing, joined)
             elif isinstance(part, Constant):
                 made[part.key] = literal(part.text)
+            elif isinstance(part, Aggregate):
+                made[part.key] = self._aggregate(listing, part, joined)
+            elif isinstance(part, Groups):
+                made[part.key] = self._groups(listing, part, joined)
             pairs.append(f"{literal(part.key)} : {made[part.key]}")
         return f"JSON_OBJECT({', '.join(pairs)})"
 
@@ -181,6 +193,76 @@ class Compiler:
         where.append(self._where(listing.source, listing.where, alias))
         return f"(SELECT count(*) FROM {_from(listing.source, alias)} WHERE {self._all(*where)})"
 
+    # Records together.
+
+    def _all_of(self, listing: Listing, joined: Callable[[str], str] | None, alias: str) -> str:
+        """FROM and WHERE for all records of a list, whatever page is shown."""
+        where = [joined(alias)] if joined is not None else []
+        where.append(self._where(listing.source, listing.where, alias))
+        return f"FROM {_from(listing.source, alias)} WHERE {self._all(*where)}"
+
+    def _aggregate(self, listing: Listing, part: Aggregate, joined: Callable[[str], str] | None) -> str:
+        alias = self._alias()
+        return f"(SELECT {self._measures(part, alias)} {self._all_of(listing, joined, alias)})"
+
+    def _measures(self, aggregate: Aggregate, alias: str) -> str:
+        pairs = []
+        for part in aggregate.parts:
+            match part:
+                case Measure():
+                    pairs.append(f"{literal(part.key)} : {_shown_measure(part, alias)}")
+                case Constant():
+                    pairs.append(f"{literal(part.key)} : {literal(part.text)}")
+                case Aggregate():
+                    pairs.append(f"{literal(part.key)} : {self._measures(part, alias)}")
+        return f"JSON_OBJECT({', '.join(pairs)})"
+
+    def _groups(self, listing: Listing, groups: Groups, joined: Callable[[str], str] | None) -> str:
+        alias = self._alias()
+        keys = [_bucket(by, alias) for by in groups.by]
+        pairs = []
+        for part in groups.parts:
+            match part:
+                case GroupKey():
+                    pairs.append(f"{literal(part.key)} : {self._group_key(part, alias)}")
+                case Aggregate():
+                    pairs.append(f"{literal(part.key)} : {self._measures(part, alias)}")
+                case Constant():
+                    pairs.append(f"{literal(part.key)} : {literal(part.text)}")
+        order = [self._group_sorted(sort, alias) for sort in groups.order]
+        order += [key for key in keys if not any(made.startswith(f"{key} ") for made in order)]
+        having = " AND ".join(self._having(test, alias) for test in groups.having)
+        sql = f"SELECT JSON_OBJECT({', '.join(pairs)}) AS o, row_number() OVER (ORDER BY {', '.join(order)}) AS n"
+        sql += f" {self._all_of(listing, joined, alias)} GROUP BY {', '.join(keys)}"
+        sql += f" HAVING {having}" if having else ""
+        sql += f" ORDER BY n LIMIT {self._number(groups.limit)}"
+        return f"(SELECT coalesce(json_agg(g.o ORDER BY g.n), '[]') FROM ({sql}) g)"
+
+    @staticmethod
+    def _group_key(part: GroupKey, alias: str) -> str:
+        pairs = []
+        for inner in part.parts:
+            if isinstance(inner, Constant):
+                pairs.append(f"{literal(inner.key)} : {literal(inner.text)}")
+            else:
+                key, by = inner
+                pairs.append(f"{literal(key)} : {'NULL' if by is None else by.field.type.shown(_bucket(by, alias))}")
+        return f"JSON_OBJECT({', '.join(pairs)})"
+
+    def _group_sorted(self, sort: GroupSort, alias: str) -> str:
+        by = _measured(sort.by, alias) if isinstance(sort.by, Measure) else _bucket(sort.by, alias)
+        return f"{by} {_direction(sort.descending, sort.nulls_first)}"
+
+    def _having(self, test: Having, alias: str) -> str:
+        measured = _measured(test.measure, alias)
+        if test.op is Op.IS_NULL:
+            return f"{measured} IS {'' if test.value else 'NOT '}NULL"
+        bound = "double precision" if test.measure.own is None else test.measure.own.bound
+        if test.op in (Op.IN, Op.NOT_IN):
+            listed = self.params.add(test.value, f"{bound}[]")
+            return f"{measured} = ANY ({listed})" if test.op is Op.IN else f"{measured} <> ALL ({listed})"
+        return f"{measured} {INFIX[test.op]} {self.params.add(test.value, bound)}"
+
     def _number(self, value: int | Later) -> str:
         return self.params.add(value, "bigint")
 
@@ -209,11 +291,7 @@ class Compiler:
         return key
 
     def _sorted(self, sort: Sort, alias: str) -> str:
-        direction = "DESC" if sort.descending else "ASC"
-        nulls = ""
-        if sort.nulls_first is not None and sort.nulls_first != sort.descending:
-            nulls = " NULLS FIRST" if sort.nulls_first else " NULLS LAST"
-        return f"{self._key(sort, alias)} {direction}{nulls}"
+        return f"{self._key(sort, alias)} {_direction(sort.descending, sort.nulls_first)}"
 
     def _behind(self, listing: Listing, after: After, alias: str) -> str:
         """Rows whose sort key comes after the cursor's, spelled out field by field: they may differ in direction."""
@@ -243,6 +321,41 @@ class Compiler:
         payload = f"convert_to(json_build_array({keys})::text, 'UTF8')"
         mac = f"substr(sha256({outer} || sha256({inner} || {payload})), 1, 16)"
         return f"translate(encode({mac} || {payload}, 'base64'), E'+/=\\n', '-_')"
+
+
+def _direction(descending: bool, nulls_first: bool | None) -> str:
+    nulls = ""
+    if nulls_first is not None and nulls_first != descending:
+        nulls = " NULLS FIRST" if nulls_first else " NULLS LAST"
+    return f"{'DESC' if descending else 'ASC'}{nulls}"
+
+
+def _measured(measure: Measure, alias: str) -> str:
+    """A measure's value, as it compares."""
+    if measure.field is None:
+        return "count(*)"
+    of = value(measure.field, alias)
+    match measure.function:
+        case Function.COUNT_DISTINCT:
+            return f"count(DISTINCT {of})"
+        case Function.AVG:
+            return f"avg({of})::double precision"
+    return f"{measure.function}({of})"
+
+
+def _shown_measure(measure: Measure, alias: str) -> str:
+    """The JSON form of a measure."""
+    measured = _measured(measure, alias)
+    return measured if measure.own is None else measure.own.shown(measured)
+
+
+def _bucket(by: GroupField, alias: str) -> str:
+    of = value(by.field, alias)
+    if by.bucket is None:
+        return of
+    if by.field.type.column == "date":
+        return f"date_trunc('{by.bucket}', {of}::timestamp)::date"
+    return f"date_trunc('{by.bucket}', {of}, 'UTC')"
 
 
 def _element(key: Any, position: int, field: Field) -> Any:

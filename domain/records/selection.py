@@ -6,11 +6,13 @@ statement of it that builds the JSON. Keys are the names in the answer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.later import Later
-from domain.records.query import ALWAYS, Condition
+from domain.records.query import ALWAYS, Condition, Op
+from domain.records.types import FieldType
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,91 @@ class Total:
     key: str
 
 
-ListPart: TypeAlias = Nodes | Edges | PageInfo | Total | Constant
+# Of records together.
+
+
+class Function(StrEnum):
+    """What is computed of several records."""
+
+    COUNT = "count"
+    COUNT_DISTINCT = "countDistinct"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number or value computed of records; `field` None where they are only counted."""
+
+    key: str
+    function: Function
+    field: Field | None = None
+
+    @property
+    def own(self) -> FieldType | None:
+        """The type of what it comes to where that is the field's; else it is a number."""
+        if self.field is None or self.function not in (Function.MIN, Function.MAX, Function.SUM):
+            return None
+        return self.field.type
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """An object of measures, and of such objects."""
+
+    key: str
+    parts: "Sequence[Measure | Constant | Aggregate]"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupField:
+    """A field that groups are made by; of times, the span (a word of PostgreSQL's date_trunc)."""
+
+    field: Field
+    bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """A group's own values: keys, and which of the fields it is grouped by each shows."""
+
+    key: str
+    parts: "Sequence[tuple[str, GroupField | None] | Constant]"  # None: it is not grouped by that one
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSort:
+    """What groups are ordered by."""
+
+    by: Measure | GroupField
+    descending: bool = False
+    nulls_first: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    """What must hold for a group."""
+
+    measure: Measure
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The records of a list in groups."""
+
+    key: str
+    by: Sequence[GroupField]
+    parts: Sequence[GroupKey | Aggregate | Constant]
+    having: Sequence[Having] = ()
+    order: Sequence[GroupSort] = ()
+    limit: int | Later = 50
+
+
+ListPart: TypeAlias = Nodes | Edges | PageInfo | Total | Aggregate | Groups | Constant
 
 
 @dataclass(frozen=True, slots=True)

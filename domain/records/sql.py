@@ -16,7 +16,7 @@ ROW = "t"  # the alias of the row that conditions speak of
 COUNTED = '"counted rows"'
 NUMBERED = '"row number"'
 
-_INFIX = {
+INFIX = {
     Op.EQ: "=",
     Op.NE: "<>",
     Op.GT: ">",
@@ -96,7 +96,7 @@ def _test(schema: AppSchema, test: Test, params: Params, alias: str) -> str:
             return f"{column} = ANY ({params.add(test.value, type.bound_list)})"
         case Op.NOT_IN:
             return f"{column} <> ALL ({params.add(test.value, type.bound_list)})"
-    return type.compared(column, _INFIX[test.op], params.add(test.value, type.bound))
+    return type.compared(column, INFIX[test.op], params.add(test.value, type.bound))
 
 
 def _linked(schema: AppSchema, tested: Linked, params: Params, alias: str) -> str:

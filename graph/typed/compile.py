@@ -26,16 +26,24 @@ from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
 from domain.records.declared import ObjectType
 from domain.records.later import Later, Origin, origin_of, plain, read_operand, traced
-from domain.records.query import ALWAYS
+from domain.records.query import ALWAYS, Op
 from domain.records.select import Compiler
 from domain.records.selection import (
     After,
+    Aggregate,
     Constant,
     Cursor,
     Edges,
+    Function,
+    GroupField,
+    GroupKey,
+    Groups,
+    GroupSort,
+    Having,
     Listing,
     ListPart,
     Many,
+    Measure,
     Nodes,
     One,
     PageInfo,
@@ -47,10 +55,15 @@ from domain.records.selection import (
 )
 from domain.records.service import OFFSET_MAX
 from domain.records.types import NotOfType
+from domain.records.types.numbers import NumberType
+from graph.typed.aggregates import OF_FIELDS
+from graph.typed.meaning import Reads
 from graph.typed.names import Relation
-from graph.typed.schema import SORT_ORDERS, Reads, TypedSchema
+from graph.typed.schema import SORT_ORDERS, TypedSchema
 from graph.typed.where import TypedReader
 
+GROUPED_BY_MAX = 8
+NUMBER = NumberType()
 TYPENAME = "__typename"
 
 
@@ -206,10 +219,7 @@ class QueryCompiler:
         return sorts
 
     def _sort(self, given: Any, entity: ObjectType, path: str) -> Sort:
-        chosen = {key: value for key, value in (given or {}).items() if value is not None}
-        if len(chosen) != 1:
-            raise Invalid(path, f"{path} must name one field; a list orders by several")
-        ((name, value),) = chosen.items()
+        name, value = _only(given, path)
         names = self.schema.names.of(entity.name)
         if name in names.fields:
             descending, nulls_first = SORT_ORDERS[value]
@@ -232,6 +242,10 @@ class QueryCompiler:
                     parts.append(PageInfo(key, self._page_info(same)))
                 case "totalCount":
                     parts.append(Total(key))
+                case "aggregate":
+                    parts.append(self._aggregate(key, same, entity))
+                case "groups":
+                    parts.append(self._groups(key, same, type.fields["groups"], entity))
                 case _:
                     parts.append(Constant(key, type.name))
         return parts
@@ -251,6 +265,115 @@ class QueryCompiler:
     def _page_info(self, nodes: Sequence[FieldNode]) -> list[tuple[str, str]]:
         merged = self._merged(_selections(nodes)).items()
         return [(key, "=PageInfo" if same[0].name.value == TYPENAME else same[0].name.value) for key, same in merged]
+
+    # Records together.
+
+    def _aggregate(self, key: str, nodes: Sequence[FieldNode], entity: ObjectType) -> Aggregate:
+        type = f"{self.schema.names.of(entity.name).type}Aggregate"
+        parts: list[Measure | Constant | Aggregate] = []
+        for inner, same in self._merged(_selections(nodes)).items():
+            name = same[0].name.value
+            if name == TYPENAME:
+                parts.append(Constant(inner, type))
+            elif name == "count":
+                parts.append(Measure(inner, Function.COUNT))
+            else:
+                parts.append(self._of_fields(inner, same, Function(name), entity))
+        return Aggregate(key, parts)
+
+    def _of_fields(self, key: str, nodes: Sequence[FieldNode], function: Function, entity: ObjectType) -> Aggregate:
+        names = self.schema.names.of(entity.name)
+        parts: list[Measure | Constant | Aggregate] = []
+        for inner, same in self._merged(_selections(nodes)).items():
+            name = same[0].name.value
+            if name == TYPENAME:
+                parts.append(Constant(inner, f"{names.type}{OF_FIELDS[function][1]}"))
+            else:
+                parts.append(Measure(inner, function, entity.columns[names.fields[name]]))
+        return Aggregate(key, parts)
+
+    def _groups(self, key: str, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType) -> Groups:
+        node, type = nodes[0], self.schema.names.of(entity.name).type
+        given = _listed(plain(self._argument(node, "by")))
+        by = [self._group_field(part, entity, f"by.{index}") for index, part in enumerate(given)]
+        if not 1 <= len(by) <= GROUPED_BY_MAX or len({made.field.name for made in by}) < len(by):
+            raise Invalid("by", f"by must name 1 to {GROUPED_BY_MAX} different fields")
+        parts: list[GroupKey | Aggregate | Constant] = []
+        for inner, same in self._merged(_selections(nodes)).items():
+            match same[0].name.value:
+                case "key":
+                    parts.append(self._group_key(inner, same, entity, by))
+                case "aggregate":
+                    parts.append(self._aggregate(inner, same, entity))
+                case _:
+                    parts.append(Constant(inner, f"{type}Group"))
+        order = _listed(plain(self._argument(node, "orderBy")))
+        return Groups(
+            key,
+            by,
+            parts,
+            having=list(self._having(self._argument(node, "having"), entity)),
+            order=[self._group_sort(part, entity, by, f"orderBy.{index}") for index, part in enumerate(order)],
+            limit=self._later(self._argument(node, "first", definition), "first", _first),
+        )
+
+    def _group_field(self, given: Any, entity: ObjectType, path: str) -> GroupField:
+        name, value = _only(given, path)
+        if value is False:
+            raise Invalid(path, f"{path} must be true")
+        field = entity.columns[self.schema.names.of(entity.name).fields[name]]
+        return GroupField(field, None if value is True else value.lower())
+
+    def _group_key(
+        self, key: str, nodes: Sequence[FieldNode], entity: ObjectType, by: Sequence[GroupField]
+    ) -> GroupKey:
+        names = self.schema.names.of(entity.name)
+        grouped = {made.field.name: made for made in by}
+        parts: list[tuple[str, GroupField | None] | Constant] = []
+        for inner, same in self._merged(_selections(nodes)).items():
+            name = same[0].name.value
+            if name == TYPENAME:
+                parts.append(Constant(inner, f"{names.type}GroupKey"))
+            else:
+                parts.append((inner, grouped.get(names.fields[name])))
+        return GroupKey(key, parts)
+
+    def _having(self, given: Any, entity: ObjectType) -> Iterator[Having]:
+        names = self.schema.names.of(entity.name)
+        for name, tests in (given or {}).items():
+            if name == "count":
+                yield from self._tests(Measure("", Function.COUNT), tests, "having.count")
+                continue
+            for shown, inner in (tests or {}).items():
+                measure = Measure("", Function(name), entity.columns[names.fields[shown]])
+                yield from self._tests(measure, inner, f"having.{name}.{shown}")
+
+    def _tests(self, measure: Measure, tests: Any, path: str) -> Iterator[Having]:
+        read = (NUMBER if measure.own is None else measure.own).operand
+        for name, value in (tests or {}).items():
+            op = Op(name)
+            if value is None:
+                continue
+            if op is Op.IS_NULL:
+                yield Having(measure, op, plain(value))
+            elif op in (Op.IN, Op.NOT_IN):
+                listed = [read_operand(read, part, f"{path}.{name}") for part in _listed(plain(value))]
+                yield Having(measure, op, listed)
+            else:
+                yield Having(measure, op, self._later(value, f"{path}.{name}", read))
+
+    def _group_sort(self, given: Any, entity: ObjectType, by: Sequence[GroupField], path: str) -> GroupSort:
+        name, value = _only(given, path)
+        if name == "count":
+            return GroupSort(Measure("", Function.COUNT), *SORT_ORDERS[value])
+        shown, order = _only(value, f"{path}.{name}")
+        field = entity.columns[self.schema.names.of(entity.name).fields[shown]]
+        if name != "key":
+            return GroupSort(Measure("", Function(name), field), *SORT_ORDERS[order])
+        for made in by:
+            if made.field is field:
+                return GroupSort(made, *SORT_ORDERS[order])
+        raise Invalid(f"{path}.key", f"{path}.key: the records are not grouped by '{shown}'")
 
     # Reading the document.
 
@@ -326,6 +449,14 @@ def _selections(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
 def _listed(value: Any) -> list[Any]:
     """GraphQL takes a lone value for a list of one."""
     return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _only(given: Any, path: str) -> tuple[str, Any]:
+    """The one part of an input that has exactly one."""
+    chosen = [(key, value) for key, value in (given or {}).items() if value is not None]
+    if len(chosen) != 1:
+        raise Invalid(path, f"{path} must name one field; a list names several")
+    return chosen[0]
 
 
 def _pads(paged: Paged) -> tuple[Later, Later]:

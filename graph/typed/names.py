@@ -27,9 +27,14 @@ _ENDINGS = (
 # Types the schema has beside those of entities, and what is put behind an entity's type for the types around it.
 TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
-    " Change User BigInt Decimal Money Time Duration GeoPoint".split()
+    " Change User BigInt DateBucket Decimal Money Time Duration GeoPoint".split()
 )
-AROUND = ("Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Filter")
+AROUND = (
+    "Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Filter",
+    "GroupKeyOrder", "GroupOrder", "GroupKey", "GroupBy", "Group", "Having", "Aggregate", "Counts", "Sums", "Averages",
+    "Extremes", "CountsHaving", "SumsHaving", "AveragesHaving", "ExtremesHaving", "CountsOrder", "SumsOrder",
+    "AveragesOrder", "ExtremesOrder",
+)  # fmt: skip
 
 
 def singular(word: str) -> str:

@@ -386,7 +386,7 @@ def _is_exact(type: Any) -> bool:
     while not hasattr(type, "name"):
         type = type.type
     name: str = type.name.value
-    return name.endswith(("OrderBy", "Key")) or name in ("SortOrder", "Boolean")
+    return name.endswith(("OrderBy", "Key", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
 
 
 class _Names(Visitor):

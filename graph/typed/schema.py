@@ -38,6 +38,8 @@ from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.query import Op
 from domain.records.types import NATIVE_TYPES, FieldType
 from graph.scalars import SCALARS
+from graph.typed import aggregates
+from graph.typed.meaning import Reads, Writes
 from graph.typed.names import AppNames, EntityNames, Relation
 
 T = TypeVar("T")
@@ -48,26 +50,6 @@ SORT_ORDERS: Mapping[str, tuple[bool, bool | None]] = {  # descending, nulls fir
     "ASC_NULLS_FIRST": (False, True),
     "DESC_NULLS_LAST": (True, False),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """What a field of the schema means; it is in the field's `extensions` under `reads`."""
-
-    kind: str  # list, one, value, relation, nodes, edges, node, cursor, pageInfo, total, info
-    entity: str = ""
-    field: Field | None = None
-    relation: Relation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Writes:
-    """What a root field of mutations does; it is in the field's `extensions` under `writes`."""
-
-    verb: Verb
-    entity: str
-    many: bool = False
-    upsert: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,8 +192,7 @@ class TypedSchema(GraphQLSchema):
         yield from FILTER_TYPES
         for entity in self.readable:
             type = self.names.of(entity).type
-            yield type
-            yield from (type + suffix for suffix in ("Connection", "Edge", "Where", "ListWhere", "OrderBy"))
+            yield from (type + suffix for suffix, (_, verb) in AROUND_ENTITY.items() if verb is Verb.READ)
             if self.rights.may(entity, Verb.CREATE):
                 yield f"{type}Create"
                 if f"upsert{pascal_of(self.names.of(entity).one)}" in self._mutations:
@@ -433,6 +414,7 @@ def _connection(schema: TypedSchema, name: str, entity: ObjectType, names: Entit
             "edges": GraphQLField(edge, extensions={"reads": Reads("edges", entity.name)}),
             "pageInfo": GraphQLField(page_info, extensions={"reads": Reads("pageInfo")}),
             "totalCount": GraphQLField(GraphQLNonNull(GraphQLInt), extensions={"reads": Reads("total")}),
+            **aggregates.connection_fields(schema, entity, names),
         }
 
     return GraphQLObjectType(name, fields, description=f"A page of {names.many}.")
@@ -505,6 +487,7 @@ Make = Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]
 
 # By what their names end in: how they are made, and what one must be allowed to see them.
 AROUND_ENTITY: Mapping[str, tuple[Make, Verb]] = {
+    **{suffix: (make, Verb.READ) for suffix, make in aggregates.AROUND.items()},
     "Connection": (_connection, Verb.READ),
     "Edge": (_edge, Verb.READ),
     "ListWhere": (_list_where, Verb.READ),
@@ -541,6 +524,7 @@ COMMON: dict[str, Any] = {
     "Boolean": GraphQLBoolean,
     "ID": GraphQLID,
 }
+COMMON["DateBucket"] = aggregates.DATE_BUCKET
 COMMON |= {
     definition.name: GraphQLScalarType(
         definition.name,

@@ -27,8 +27,9 @@ from domain.records.selection import Constant, One, RecordPart, Source, Value
 from domain.records.sql import ROW, Author, Params, Told
 from domain.records.types import NotOfType
 from graph.typed.compile import TYPENAME, QueryCompiler
+from graph.typed.meaning import Writes
 from graph.typed.names import EntityNames
-from graph.typed.schema import TypedSchema, Writes, unique_keys
+from graph.typed.schema import TypedSchema, unique_keys
 from graph.typed.where import TypedReader
 
 # The names under which a run has what no variable brings.

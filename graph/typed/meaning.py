@@ -1,0 +1,27 @@
+"""What the fields of a typed schema mean: found in their `extensions` by whoever compiles an operation."""
+
+from dataclasses import dataclass
+
+from domain.access.permissions import Verb
+from domain.records.declared import Field
+from graph.typed.names import Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a field of the schema means; it is in the field's `extensions` under `reads`."""
+
+    kind: str  # list, one, value, relation, nodes, edges, node, cursor, pageInfo, total, info
+    entity: str = ""
+    field: Field | None = None
+    relation: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What a root field of mutations does; it is in the field's `extensions` under `writes`."""
+
+    verb: Verb
+    entity: str
+    many: bool = False
+    upsert: bool = False
