@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.agents.ports import AgentRuns, Models
+from domain.crons.ports import Schedules
 from domain.identity.ports import Passwords, Tokens
 from domain.integrations.ports import Catalog as IntegrationCatalog
 from domain.integrations.ports import Integrations, IntegrationUrls, OAuthTokens, Schemas
@@ -43,6 +44,7 @@ class Ports:
     models: Models
     agents: AgentRuns
     job_changes: JobChanges
+    schedules: Schedules
     integrations: Integrations
     integration_catalog: IntegrationCatalog
     integration_urls: IntegrationUrls

@@ -31,6 +31,8 @@ JobStatus = strawberry.enum(
     description="How a job is. A pending one may have been begun before, and wait to be begun again.",
 )
 
+JobOrigin = strawberry.enum(model.JobOrigin, name="JobOrigin", description="What handed a job in.")
+
 
 @strawberry.type(description="Work for an app's code or agent, done later in the name of a user.")
 class Job:
@@ -38,6 +40,7 @@ class Job:
     number: BigInt = strawberry.field(description="Counts all jobs.")
     app_id: strawberry.ID
     status: JobStatus  # type: ignore[valid-type]
+    origin: JobOrigin  # type: ignore[valid-type]
     priority: int
     run_at: datetime = strawberry.field(description="It runs then, or as soon as there is room after.")
     payload: Json = strawberry.field(description="What it is given.")

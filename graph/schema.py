@@ -10,6 +10,7 @@ from graph.agents import EVENTS, AgentsMutation, AgentsQuery, AgentsSubscription
 from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
 from graph.collaboration import CollaborationMutation, CollaborationQuery
+from graph.crons import CronsMutation, CronsQuery
 from graph.history import HistoryMutation, HistoryQuery
 from graph.identity import IdentityMutation, IdentityQuery
 from graph.integrations import IntegrationsMutation, IntegrationsQuery
@@ -41,6 +42,7 @@ Query = merge_types(
         WorkersQuery,
         AgentsQuery,
         JobsQuery,
+        CronsQuery,
     ),
 )
 Mutation = merge_types(
@@ -59,6 +61,7 @@ Mutation = merge_types(
         WorkersMutation,
         AgentsMutation,
         JobsMutation,
+        CronsMutation,
     ),
 )
 Subscription = merge_types(

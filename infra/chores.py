@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import delete
 
 from domain.collaboration import attached
+from domain.crons import service as crons
 from domain.idempotency import service as idempotency
 from domain.identity.model import Session
 from domain.jobs import service as jobs
@@ -34,6 +35,7 @@ async def tidy(context: dict[str, Any]) -> None:
             await outbox.prune(ctx)
             await sign_in.forget_old(ctx)
             await jobs.forget_old(ctx)
+            await crons.forget_old_runs(ctx)
             await attached.forget_gone(ctx)
             await unit.commit()
     finally:

@@ -33,6 +33,7 @@ from infra.integrations.catalog import FolderCatalog
 from infra.integrations.oauth import OAuthTokenClient
 from infra.integrations.schemas import JsonSchemas
 from infra.jobs.changes import JobChanges
+from infra.jobs.schedules import CronSchedules
 from infra.keys import MASTER, LiveRing
 from infra.limits import CountedLimits
 from infra.machine import LocalMachine
@@ -94,6 +95,7 @@ class Platform:
             models=self.models,
             agents=self.agents,
             job_changes=self.job_changes,
+            schedules=CronSchedules(),
             password_login=settings.password_login,
             failures_per_address=settings.sign_in_failures_per_address,
             integrations=integrations,

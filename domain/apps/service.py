@@ -14,6 +14,7 @@ from domain.apps.manifest import KINDS, Manifest, parse_manifest
 from domain.apps.model import App
 from domain.apps.reserved import is_reserved
 from domain.collaboration import attached
+from domain.crons import service as crons
 from domain.jobs import service as jobs
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
@@ -81,6 +82,7 @@ async def install(ctx: Ctx, source: object) -> Installed:
     app = await ctx.add(_new_app(ctx, manifest)) if there is None else await _rewritten(ctx, there, manifest)
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
+    await crons.declare(ctx, app.id, manifest.document["crons"])
     code = await workers.deployment(ctx, app.id, Part.BACKEND)
     await agents.follow(ctx, app, None if code is None else code.agent)
     ctx.changed_apps.add(app.id)

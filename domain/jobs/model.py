@@ -28,7 +28,16 @@ class JobKind(StrEnum):
     """Who does it."""
 
     CODE = "code"  # the job handler of the app's deployed code
-    AGENT = "agent"  # the app's agent; the payload's `message` is what it is told, `trigger` what began it
+    AGENT = "agent"  # the app's agent
+
+
+class JobOrigin(StrEnum):
+    """What handed it in."""
+
+    USER = "user"
+    CRON = "cron"
+    HOOK = "hook"
+    WEBHOOK = "webhook"
 
 
 WAITING = text("status = 'pending'")
@@ -55,6 +64,7 @@ class Job(Identified, Base):
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     app_id: Mapped[str]  # which need not be installed
     kind: Mapped[str]
+    origin: Mapped[str]
     status: Mapped[str]
     priority: Mapped[int]  # higher ones go before
     run_at: Mapped[datetime]  # not before

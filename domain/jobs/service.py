@@ -14,7 +14,7 @@ from sqlalchemy import Select, delete, select
 
 from domain.access.permissions import app_key
 from domain.jobs.events import JobChanged
-from domain.jobs.model import FINISHED, Job, JobKind, JobStatus
+from domain.jobs.model import FINISHED, Job, JobKind, JobOrigin, JobStatus
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Conflict, Denied, Invalid, Missing
 from domain.kernel.ids import parse_uuid, uuid7
@@ -44,6 +44,7 @@ class NewJob:
     attempts_max: int = 1
     backoff_s: int = BACKOFF_S_DEFAULT
     kind: JobKind = JobKind.CODE
+    origin: JobOrigin = JobOrigin.USER
     cron_id: UUID | None = None
 
 
@@ -99,6 +100,7 @@ async def put(ctx: Ctx, app_id: str, new: Sequence[NewJob], user_id: UUID | None
         [job.attempts_max for job in new],
         [job.backoff_s for job in new],
         [job.cron_id for job in new],
+        [job.origin for job in new],
     )
     stored = {
         row["id"]: row for row in await ctx.fetch(Statement(_PUT_SQL, (ctx.tenant_id, app_id, user_id, *columns)))
@@ -110,13 +112,15 @@ _PUT_SQL = """
 WITH stored AS (
     INSERT INTO stoa.jobs (
         tenant_id, app_id, user_id, status, attempts, losses, fence, created_at,
-        id, kind, priority, run_at, payload, attempts_max, backoff_s, cron_id
+        id, kind, priority, run_at, payload, attempts_max, backoff_s, cron_id, origin
     )
     SELECT $1, $2, $3, 'pending', 0, 0, 0, now(),
-           n.id, n.kind, n.priority, coalesce(n.run_at, now()), n.payload::jsonb, n.attempts_max, n.backoff_s, n.cron_id
+           n.id, n.kind, n.priority, coalesce(n.run_at, now()), n.payload::jsonb, n.attempts_max, n.backoff_s,
+           n.cron_id, n.origin
     FROM unnest(
-        $4::uuid[], $5::text[], $6::int[], $7::timestamptz[], $8::text[], $9::int[], $10::int[], $11::uuid[]
-    ) WITH ORDINALITY AS n (id, kind, priority, run_at, payload, attempts_max, backoff_s, cron_id, place)
+        $4::uuid[], $5::text[], $6::int[], $7::timestamptz[], $8::text[], $9::int[], $10::int[], $11::uuid[],
+        $12::text[]
+    ) WITH ORDINALITY AS n (id, kind, priority, run_at, payload, attempts_max, backoff_s, cron_id, origin, place)
     ORDER BY n.place
     RETURNING *
 ), told AS (
@@ -124,7 +128,7 @@ WITH stored AS (
     SELECT tenant_id, 'job.changed', jsonb_build_object('app_id', app_id, 'job_id', id, 'status', status) FROM stored
 )
 SELECT id, number, tenant_id, app_id, user_id, status, attempts, losses, fence, created_at, kind, priority, run_at,
-       payload::text AS payload, attempts_max, backoff_s, cron_id
+       payload::text AS payload, attempts_max, backoff_s, cron_id, origin
 FROM stored
 """
 

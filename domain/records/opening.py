@@ -7,9 +7,9 @@ the input looked at (RootCX Data API, "Order of checks").
 from dataclasses import dataclass
 
 from domain.access.permissions import Verb, record_key
-from domain.apps.reserved import is_reserved
+from domain.apps.reserved import refuse_reserved
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Denied, Invalid, Missing
+from domain.kernel.errors import Invalid, Missing
 from domain.kernel.ids import parse_uuid
 from domain.records.declared import AppSchema, ObjectType
 
@@ -24,7 +24,7 @@ class Opened:
 
 async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
     """The entity, for `verb`. Raises Unauthenticated, Denied, Missing."""
-    _refuse_reserved(ctx, app_id)
+    refuse_reserved(ctx, app_id)
     ctx.need(record_key(app_id, entity, verb))
     schema = await ctx.ports.catalog.find(ctx, app_id)
     if schema is None:
@@ -34,15 +34,9 @@ async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
     return Opened(schema, schema.types[entity])
 
 
-def _refuse_reserved(ctx: Ctx, app_id: str) -> None:
-    ctx.user()
-    if is_reserved(app_id):
-        raise Denied(f"access to schema '{app_id[:80]}' is blocked")
-
-
 def record_id(ctx: Ctx, app_id: str, id: str) -> str:
     """The id, if it is one: records are addressed by UUID. Raises Invalid, and Denied before that."""
-    _refuse_reserved(ctx, app_id)
+    refuse_reserved(ctx, app_id)
     parsed = parse_uuid(id)
     if parsed is None:
         raise Invalid("id", f"invalid UUID: '{id[:80]}'")

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.jobs.model import JobKind, JobStatus
+from domain.jobs.model import JobKind, JobOrigin, JobStatus
 from domain.kernel.unit import Statement
 
 LEASE_S = 10
@@ -30,6 +30,7 @@ class Taken:
     tenant_id: UUID
     app_id: str
     kind: JobKind
+    origin: JobOrigin
     payload: str
     user_id: UUID | None
     hook_id: UUID | None
@@ -70,7 +71,7 @@ class JobQueue:
         args = (self.holder, LEASE_S, most, most_of_an_app)
         running = ([app[0] for app in apps], [app[1] for app in apps], [busy[app] for app in apps])
         rows = await self._fetch(Statement(_TAKE_SQL, (*args, *running)))
-        return [Taken(**{**row, "kind": JobKind(row["kind"])}) for row in rows]
+        return [Taken(**{**row, "kind": JobKind(row["kind"]), "origin": JobOrigin(row["origin"])}) for row in rows]
 
     async def keep(self, ids: Collection[UUID]) -> set[UUID]:
         """Hold these for another while. Those that are still ours."""
@@ -134,10 +135,11 @@ WITH RECURSIVE queues AS (
     UPDATE stoa.jobs j SET status = 'running', attempts = attempts + 1, fence = fence + 1, holder = $1,
         leased_until = clock_timestamp() + make_interval(secs => $2::int), started_at = clock_timestamp()
     FROM free WHERE j.id = free.id
-    RETURNING j.id, j.fence, j.tenant_id, j.app_id, j.kind, j.payload::text AS payload, j.user_id, j.hook_id,
+    RETURNING j.id, j.fence, j.tenant_id, j.app_id, j.kind, j.origin, j.payload::text AS payload, j.user_id, j.hook_id,
         j.attempts, j.losses, j.attempts_max, j.backoff_s, j.run_at, j.status, j.priority, j.number
 ), told AS ({_TOLD})
-SELECT id, fence, tenant_id, app_id, kind, payload, user_id, hook_id, attempts, losses, attempts_max, backoff_s, run_at
+SELECT id, fence, tenant_id, app_id, kind, origin, payload, user_id, hook_id, attempts, losses, attempts_max, backoff_s,
+    run_at
 FROM changed ORDER BY priority DESC, run_at, number
 """
 _KEEP_SQL = """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import asyncpg
 
 from domain.kernel.errors import Unavailable
+from infra.jobs import scheduler
 from infra.jobs.dispatcher import Dispatcher
 from infra.logs import get_logger
 from infra.platform import Platform
@@ -54,3 +55,4 @@ async def work(platform: Platform, host: Host, ready: Callable[[], None] = lambd
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(host.run(ready))
         tasks.create_task(Dispatcher(platform).run())
+        tasks.create_task(scheduler.fire(platform))

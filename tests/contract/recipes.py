@@ -160,6 +160,24 @@ def _binding(world: "World", drawing: Drawing) -> dict[str, Any]:
     return {"appId": "stage", "id": "http", "scope": scope}
 
 
+def _new_cron(world: "World", drawing: Drawing) -> dict[str, Any]:
+    schedule = drawing.random.choice(["0 3 * * *", "*/7 1-5 1,15 * 0-3", "0 0 $ * *"])
+    zone = drawing.random.choice([None, "Europe/Paris"])
+    return {"appId": "stage", "name": fresh("cron")(drawing), "schedule": schedule, "timezone": zone, "runAs": None}
+
+
+def _cron(world: "World", drawing: Drawing) -> dict[str, Any]:
+    made = world.both(
+        'mutation ($name: String!) { createCron(app: "stage", name: $name, schedule: "0 3 * * *") { id } }',
+        name=fresh("cron")(drawing),
+    )
+    return {"appId": "stage", "id": made["createCron"]["id"]}
+
+
+def _rescheduled_cron(world: "World", drawing: Drawing) -> dict[str, Any]:
+    return {**_cron(world, drawing), "schedule": drawing.random.choice([None, "15 2 * * *"])}
+
+
 RECIPES: Mapping[str, Recipe] = {
     "rootcx.deleteRecord": _record,
     "rootcx.updateRole": _role,
@@ -186,4 +204,9 @@ RECIPES: Mapping[str, Recipe] = {
     "rootcx.unbindIntegration": _binding,
     "rootcx.enqueueJob": _new_job,
     "rootcx.getJob": _job,
+    "rootcx.createCron": _new_cron,
+    "rootcx.updateCron": _rescheduled_cron,
+    "rootcx.deleteCron": _cron,
+    "rootcx.listCronRuns": _cron,
+    "rootcx.triggerCron": _cron,
 }

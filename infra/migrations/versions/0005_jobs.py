@@ -18,69 +18,43 @@ WAITING = sa.text("status = 'pending'")
 HELD = sa.text("status = 'running'")
 OF_A_CRON = sa.text("cron_id IS NOT NULL AND status IN ('pending', 'running')")
 
-# What the tables of records call after each statement, as before (see 0001), and a job for each hook and record.
-RECORD_TRIGGER = """
-CREATE OR REPLACE FUNCTION stoa.record_{verb}() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    WITH entry AS (
-        INSERT INTO stoa.audit_log (
-            tenant_id, app_id, entity, record_id, operation, old_record, new_record,
-            actor_id, delegator_id, door, changed_at
-        )
-        SELECT TG_ARGV[0]::uuid, TG_ARGV[1], TG_ARGV[2], {id}, '{operation}', {old}, {new},
-               nullif(current_setting('stoa.actor', true), '')::uuid,
-               nullif(current_setting('stoa.delegator', true), '')::uuid,
-               nullif(current_setting('stoa.door', true), ''), now()
-        FROM {rows}
-        RETURNING id
-    )
-    INSERT INTO stoa.outbox (tenant_id, kind, audit_id)
-    SELECT TG_ARGV[0]::uuid, 'record.changed', id FROM entry;{hooks}
-    RETURN NULL;
-END $$
-"""
+# A job for each hook and record, written with the log's entry of the change, and so in its transaction: whatever
+# changes a record is heard of, and shown as the log shows it.
 HOOKS = """
+CREATE FUNCTION stoa.fire_record_hooks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
     IF EXISTS (
-        SELECT FROM stoa.record_hooks h
-        WHERE h.tenant_id = TG_ARGV[0]::uuid AND h.app_id = TG_ARGV[1] AND h.entity = TG_ARGV[2]
-        AND h.operation = '{operation}' AND h.active
+        SELECT FROM (SELECT DISTINCT tenant_id, app_id, entity, operation FROM entries) e
+        JOIN stoa.record_hooks h USING (tenant_id, app_id, entity, operation) WHERE h.active
     ) THEN
         WITH stored AS (
             INSERT INTO stoa.jobs (
-                id, tenant_id, app_id, user_id, hook_id, kind, status, priority, run_at, payload,
+                id, tenant_id, app_id, user_id, hook_id, origin, kind, status, priority, run_at, payload,
                 attempts, losses, attempts_max, backoff_s, fence, created_at
             )
-            SELECT gen_random_uuid(), h.tenant_id, coalesce(h.target_app_id, h.app_id), h.owner_id, h.id,
+            SELECT gen_random_uuid(), h.tenant_id, coalesce(h.target_app_id, h.app_id), h.owner_id, h.id, 'hook',
                    CASE h.action WHEN 'agent' THEN 'agent' ELSE 'code' END, 'pending', 0, now(),
                    jsonb_build_object(
                        '_hook', true, 'hook_id', h.id, 'entity', h.entity, 'operation', h.operation,
-                       'record_id', {id}, 'record', {new}, 'old_record', {old},
+                       'record_id', e.record_id, 'record', e.new_record, 'old_record', e.old_record,
                        'action_type', h.action, 'action_config', h.config
                    ),
                    0, 0, 1, 10, 0, now()
-            FROM {rows} CROSS JOIN stoa.record_hooks h
-            WHERE h.tenant_id = TG_ARGV[0]::uuid AND h.app_id = TG_ARGV[1] AND h.entity = TG_ARGV[2]
-            AND h.operation = '{operation}' AND h.active
+            FROM entries e JOIN stoa.record_hooks h USING (tenant_id, app_id, entity, operation)
+            WHERE h.active ORDER BY e.id
             RETURNING tenant_id, app_id, id, status
         )
         INSERT INTO stoa.outbox (tenant_id, kind, payload)
         SELECT tenant_id, 'job.changed', jsonb_build_object('app_id', app_id, 'job_id', id, 'status', status)
         FROM stored;
-    END IF;"""
-RECORD_TRIGGERS = (
-    {
-        "verb": "inserted", "operation": "INSERT", "id": "n.id::text",
-        "old": "NULL::jsonb", "new": "to_jsonb(n.*)", "rows": "new_rows n",
-    },
-    {
-        "verb": "updated", "operation": "UPDATE", "id": "n.id::text",
-        "old": "to_jsonb(o.*)", "new": "to_jsonb(n.*)", "rows": "new_rows n JOIN old_rows o ON o.id = n.id",
-    },
-    {
-        "verb": "deleted", "operation": "DELETE", "id": "o.id::text",
-        "old": "to_jsonb(o.*)", "new": "NULL::jsonb", "rows": "old_rows o",
-    },
-)  # fmt: skip
+    END IF;
+    RETURN NULL;
+END $$
+"""
+HOOKED = """
+CREATE TRIGGER fire_record_hooks AFTER INSERT ON stoa.audit_log REFERENCING NEW TABLE AS entries
+FOR EACH STATEMENT EXECUTE FUNCTION stoa.fire_record_hooks()
+"""
 
 
 def upgrade() -> None:
@@ -90,6 +64,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("app_id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("run_at", MOMENT, nullable=False),
@@ -215,13 +190,13 @@ def upgrade() -> None:
     of_a_change = ["tenant_id", "app_id", "entity", "operation"]
     op.create_index("ix_record_hooks_tenant_id_app_id_entity_operation", "record_hooks", of_a_change, schema="stoa")
     op.create_index("ix_record_hooks_owner_id", "record_hooks", ["owner_id"], schema="stoa")
-    for trigger in RECORD_TRIGGERS:
-        op.execute(RECORD_TRIGGER.format(**trigger, hooks=HOOKS.format(**trigger)))
+    op.execute(HOOKS)
+    op.execute(HOOKED)
 
 
 def downgrade() -> None:
-    for trigger in RECORD_TRIGGERS:
-        op.execute(RECORD_TRIGGER.format(**trigger, hooks=""))
+    op.execute("DROP TRIGGER fire_record_hooks ON stoa.audit_log")
+    op.execute("DROP FUNCTION stoa.fire_record_hooks()")
     for table in ("record_hooks", "webhooks", "cron_runs", "crons", "jobs"):
         op.drop_table(table, schema="stoa")
     op.execute("DROP SEQUENCE stoa.cron_numbers")
