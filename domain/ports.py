@@ -17,6 +17,7 @@ from domain.runtime.ports import Machine
 from domain.secrets.ports import Cipher
 from domain.sign_in.ports import OpenId, SignInUrls
 from domain.storage.ports import BlobStore
+from domain.transfer.ports import Tables
 from domain.workers.ports import AppWorkers, Frontends
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Ports:
     workers: AppWorkers
     frontends: Frontends
     blobs: BlobStore
+    tables: Tables
     models: Models
     agents: AgentRuns
     job_changes: JobChanges

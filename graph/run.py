@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -255,8 +255,18 @@ class Runner:
 
     async def look(self, work: Callable[[Ctx], Awaitable[T]], caller: Caller | None = None) -> T:
         """What `work` reads; without a caller, for a bearer of a token of ours who needs be nobody."""
+        async with self.reading(caller or Caller()) as ctx:
+            return await work(ctx)
+
+    @asynccontextmanager
+    async def reading(self, caller: Caller) -> AsyncGenerator[Ctx, None]:
+        """A context that reads for a caller, for as long as that takes."""
         async with self._units.unit(writes=False) as unit:
-            return await work(self._ctx(caller or Caller(), unit))
+            yield self._ctx(caller, unit)
+
+    async def account(self, tenant_id: UUID, user_id: UUID, request: Request) -> Caller:
+        """A user as of now, for whom a token of ours speaks. Raises Unauthenticated."""
+        return Caller(await self._principals.account(tenant_id, user_id), request)
 
     async def _query(
         self, operation: Executable, variables: Mapping[str, Any], caller: Caller, limit: asyncio.Timeout

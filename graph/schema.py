@@ -22,6 +22,7 @@ from graph.scalars import SCALARS
 from graph.secrets import SecretsMutation, SecretsQuery
 from graph.sign_in import SignInMutation, SignInQuery
 from graph.storage import StorageMutation, StorageQuery
+from graph.transfer import TransferQuery
 from graph.workers import WorkersMutation, WorkersQuery, WorkersSubscription
 
 Query = merge_types(
@@ -33,6 +34,7 @@ Query = merge_types(
         AppsQuery,
         RecordsQuery,
         HistoryQuery,
+        TransferQuery,
         IntegrationsQuery,
         CollaborationQuery,
         AuditLogQuery,

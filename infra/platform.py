@@ -48,6 +48,7 @@ from infra.settings import Settings
 from infra.sign_in.open_id import OpenIdClient
 from infra.sign_in.urls import BrowserUrls
 from infra.storage.chosen import blob_store
+from infra.transfer.tables import LibraryTables
 from infra.workers.frontends import Frontends
 from infra.workers.remote import Workers
 
@@ -92,6 +93,7 @@ class Platform:
             workers=self.workers,
             frontends=self.frontends,
             blobs=self.blobs,
+            tables=LibraryTables(),
             models=self.models,
             agents=self.agents,
             job_changes=self.job_changes,

@@ -11,8 +11,10 @@ from graph import errors
 from graph.documents import Operation
 from graph.run import Answer, Runner
 from graph.run import Caller as RunnerCaller
+from graph.transfer import EXPORTS
 from infra.storage import files
-from rest_compat.engine.backend import Blob, CallInfo, Elsewhere, Result
+from infra.transfer.exports import Exports
+from rest_compat.engine.backend import Blob, CallInfo, Elsewhere, Made, Result
 from rest_compat.engine.errors import Refusal
 
 DOOR = "api"
@@ -41,6 +43,7 @@ class RunnerBackend:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._exports = Exports(runner)
         self._stored: dict[str, Operation] = {}
 
     def prepare(self, document: DocumentNode, name: str, label: str) -> Operation:
@@ -72,8 +75,10 @@ class RunnerBackend:
         opened = await self._runner.stream(handle, variables, caller.inner)
         return _result(opened) if isinstance(opened, Answer) else _results(opened)
 
-    async def open_file(self, reference: str) -> Blob | Elsewhere:
-        """The bytes that a file reference stands for, wherever they are."""
+    async def open_file(self, reference: str) -> Blob | Elsewhere | Made:
+        """The bytes that a file reference stands for, wherever they are, or are yet to be made."""
+        if reference.startswith(EXPORTS):
+            return await self._exports.opened(reference)
         return await files.opened(self._runner, reference)
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -214,6 +215,12 @@ class Ctx:
         """Run a compiled statement in this unit. Raises StatementRefused, TimedOut, Unavailable."""
         async with self._turn:
             return await self._unit.fetch(statement)
+
+    async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
+        """The rows of a compiled statement, so many at a time, by a connection of its own. Raises as `fetch` does."""
+        async with aclosing(self._unit.follow(statement, at_once)) as batches:
+            async for rows in batches:
+                yield rows
 
     async def _run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         async with self._turn:

@@ -1,6 +1,6 @@
 """The unit of work: what an operation needs of its database, whoever provides it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -29,6 +29,13 @@ class Unit(Protocol):
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`. Raises StatementRefused, TimedOut, Unavailable."""
+        ...
+
+    def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
+        """The rows of `statement`, so many at a time, as they are at the first of them; a unit that reads only.
+
+        To be closed by who does not follow it to its end. Raises as `fetch` does.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ Mapped classes go through SQLAlchemy; compiled statements of reading operations 
 one statement is one round trip. A writing operation has one connection and one transaction for both.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -154,6 +154,21 @@ class DatabaseUnit:
         if self._pool is not None:
             return await _fetch(self._pool, statement)
         return await self.run(lambda session: _in_session(session, statement))
+
+    async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
+        """The rows of `statement`, so many at a time, by a cursor of a connection of their own."""
+        assert self._pool is not None
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            try:
+                async with connection.transaction(readonly=True):
+                    cursor = await connection.cursor(statement.sql, *statement.args)
+                    while rows := await cursor.fetch(at_once):
+                        yield rows
+            finally:
+                await self._pool.release(connection)
+        except Exception as error:
+            raise translated(error) from error
 
     async def commit(self) -> None:
         """Make it so. Raises StatementRefused, Unavailable."""

@@ -25,9 +25,9 @@ from rest_compat.engine.answers import (
     text_headers,
     with_defaults,
 )
-from rest_compat.engine.backend import Backend, Caller, CallInfo, Elsewhere, Result
+from rest_compat.engine.backend import Backend, Caller, CallInfo, Elsewhere, Made, Result
 from rest_compat.engine.binding import Bound
-from rest_compat.engine.blobs import send_blob
+from rest_compat.engine.blobs import send_blob, send_made
 from rest_compat.engine.call import Call
 from rest_compat.engine.documents import RouteDocument, read_documents
 from rest_compat.engine.errors import CompileError, Refusal, together
@@ -262,6 +262,8 @@ class RestAdapter:
         opened = await self.backend.open_file(str(reference))
         if isinstance(opened, Elsewhere):
             await _redirect(exchange, 302, opened.url, headers)
+        elif isinstance(opened, Made):
+            await send_made(opened, exchange, receive, headers)
         else:
             await send_blob(opened, exchange, receive, headers)
 

@@ -1,6 +1,6 @@
 """What the engine asks of whoever executes operations."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -57,6 +57,15 @@ class Elsewhere:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Bytes that are made while they are sent. `parts` begins to; nobody knows yet how many there will be."""
+
+    name: str
+    media_type: str
+    parts: Callable[[], AsyncGenerator[bytes, None]]
+
+
 class Backend(Protocol):
     """Executes stored operations. What `prepare` and `caller` give it gets back as it was."""
 
@@ -82,6 +91,6 @@ class Backend(Protocol):
         """Begin a subscription: what refuses it, or its events from now on."""
         ...
 
-    async def open_file(self, reference: str) -> Blob | Elsewhere:
+    async def open_file(self, reference: str) -> Blob | Elsewhere | Made:
         """The bytes that a file reference stands for. Raises Refusal."""
         ...

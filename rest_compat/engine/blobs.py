@@ -1,4 +1,4 @@
-"""Stored bytes as answers: whole or a range of them, or only that the caller has them already (RFC 9110, 13 and 14)."""
+"""Bytes as answers. Stored ones whole, or a range, or only that the caller has them already (RFC 9110, 13 and 14)."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from starlette.types import Receive
 
 from rest_compat.engine.answers import Headers, matches, send_bytes, text_headers, with_defaults
-from rest_compat.engine.backend import Blob
+from rest_compat.engine.backend import Blob, Made
 from rest_compat.engine.errors import Refusal
 from rest_compat.engine.exchange import Exchange
 from rest_compat.engine.sending import Following, send_end, send_part
@@ -46,6 +46,32 @@ async def send_blob(blob: Blob, exchange: Exchange, receive: Receive, headers: H
                 await send_end(exchange.send)
     except TimeoutError:
         return  # that the connection is closed before the end tells the reader who didn't read
+
+
+async def send_made(made: Made, exchange: Exchange, receive: Receive, headers: Headers) -> None:
+    """All of it, part by part. Raises Refusal where it cannot be begun."""
+    own = {
+        "content-type": made.media_type,
+        "content-disposition": disposition(made.name, inline=False),
+        "content-security-policy": "sandbox",
+        "cache-control": "no-store",
+    }
+    begin = {"type": "http.response.start", "status": 200, "headers": with_defaults(headers, own)}
+    if exchange.head:
+        await exchange.send(begin)
+        await send_end(exchange.send)
+        return
+    try:
+        async with Following(made.parts(), receive) as parts:
+            with suppress(StopAsyncIteration):
+                await parts.first()
+            await exchange.send(begin)
+            async for part in parts:
+                await send_part(exchange.send, part or b"")
+            if not parts.left:
+                await send_end(exchange.send)
+    except TimeoutError:
+        return
 
 
 def _headers_of(blob: Blob) -> dict[str, str]:

@@ -36,9 +36,9 @@ STOA = System(
     name="stoa",
     title="Stoa",
     version="1",
-    description="The URLs that Stoa's GraphQL API hands out.",
+    description="The URLs that Stoa's GraphQL API hands out, and records as files.",
     folder=Path(__file__).parent,
-    prefixes=("/files",),
+    prefixes=("/files", "/exports", "/records"),
     error=error,
     error_schema=ERROR_SCHEMA,
 )

@@ -1,0 +1,159 @@
+"""Workbooks by openpyxl, documents by fpdf2. Both are imported when somebody first wants one."""
+
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from itertools import count
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import orjson
+
+from domain.kernel.errors import Invalid, TooLarge
+from domain.transfer.formats import Format, Sheet
+from domain.transfer.ports import TableWriter
+from domain.transfer.writing import cell_text
+
+BLOCK_BYTES = 2**18
+UNPACKED_BYTES_MAX = 2**30  # of a workbook, which is a zip
+STRINGS_BYTES_MAX = 128 * 2**20  # of the texts it shares, which are held in memory
+CELL_CHARS_MAX = 32_767  # Excel specifications and limits
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # what XML cannot hold
+
+
+class LibraryTables:
+    """See `domain.transfer.ports.Tables`."""
+
+    def writer(self, format: Format, sheet: Sheet) -> TableWriter:
+        """A writer of a workbook or a document."""
+        return PdfWriter(sheet) if format is Format.PDF else XlsxWriter(sheet)
+
+    def workbook(self, file: IO[bytes], sheet: str | None) -> Iterator[tuple[int, Sequence[Any]]]:
+        """The rows of a sheet, one by one."""
+        import openpyxl
+
+        _refuse_bombs(file)
+        try:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        except Exception as problem:  # whatever its XML can be wrong in
+            raise Invalid("file", "the file is no workbook that can be read") from problem
+        try:
+            if sheet is not None and sheet not in book.sheetnames:
+                raise Invalid("sheet", f"there is no sheet '{sheet[:80]}'")
+            found = book[sheet] if sheet is not None else book.worksheets[0]
+            rows = found.iter_rows(values_only=True)
+            for number in count(1):
+                try:
+                    row = next(rows, None)
+                except Exception as problem:
+                    raise Invalid("file", f"the sheet cannot be read from row {number} on") from problem
+                if row is None:
+                    return
+                yield number, row
+        finally:
+            book.close()
+
+
+def _refuse_bombs(file: IO[bytes]) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = {part.filename: part.file_size for part in archive.infolist()}
+    except zipfile.BadZipFile as problem:
+        raise Invalid("file", "the file is no workbook that can be read") from problem
+    finally:
+        file.seek(0)
+    if sum(parts.values()) > UNPACKED_BYTES_MAX or parts.get("xl/sharedStrings.xml", 0) > STRINGS_BYTES_MAX:
+        raise TooLarge("the workbook is too large once it is unpacked", field="file")
+
+
+class XlsxWriter:
+    """A workbook: rows go to disk as they come, the file is put together at the end."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        import openpyxl
+        from openpyxl.cell import WriteOnlyCell
+
+        self._sheet = sheet
+        self._cell = WriteOnlyCell
+        self._book = openpyxl.Workbook(write_only=True)
+        self._page = self._book.create_sheet(re.sub(r"[\[\]:*?/\\]", "_", sheet.title)[:31])
+        if sheet.header:
+            self._page.append([self._text(column.label) for column in sheet.columns])
+
+    def rows(self, documents: Sequence[str]) -> bytes:
+        """Records as rows; nothing of the file is ready before its end."""
+        for document in documents:
+            record = orjson.loads(document)
+            self._page.append([self._value(record[column.name], column.kind) for column in self._sheet.columns])
+        return b""
+
+    def _value(self, value: Any, kind: str) -> Any:
+        if kind == "date" and isinstance(value, str):
+            return date.fromisoformat(value) if value >= "1900-03-01" else self._text(value)
+        if kind == "timestamp" and isinstance(value, str):
+            moment = datetime.fromisoformat(value).astimezone(UTC).replace(tzinfo=None)  # a sheet knows no zones
+            return moment if moment.year > 1900 and not moment.microsecond else self._text(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float):
+            return value if abs(value) < 10**15 else self._text(cell_text(value, guard=False))
+        return self._text(cell_text(value, guard=False))
+
+    def _text(self, text: str) -> Any:
+        """A text, also where it looks like a formula."""
+        cell = self._cell(self._page, value="")
+        cell.value = _CONTROLS.sub("\ufffd", text)[:CELL_CHARS_MAX]
+        cell.data_type = "s"
+        return cell
+
+    def end(self) -> Iterator[bytes]:
+        """The file."""
+        with TemporaryFile() as file:
+            self._book.save(file)
+            file.seek(0)
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def close(self) -> None:
+        """The rows are on disk until the book is saved: saving it is how to let go of them."""
+        if self._page.closed is False:
+            self._page.close()
+
+
+class PdfWriter:
+    """A document: a table over as many pages as it takes, the header on each."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        from fpdf import FPDF
+
+        self._sheet = sheet
+        self._lines: list[list[str]] = []
+        self._document = FPDF(orientation="landscape", format="A4")
+        self._document.set_title(sheet.title)
+        self._document.set_margin(10)
+        self._document.add_page()
+        self._document.set_font("Helvetica", size=7)
+
+    def rows(self, documents: Sequence[str]) -> bytes:
+        """Records as lines of the table; it is laid out at the end."""
+        for document in documents:
+            record = orjson.loads(document)
+            cells = (cell_text(record[column.name], guard=False) for column in self._sheet.columns)
+            self._lines.append([_printable(cell) for cell in cells])
+        return b""
+
+    def end(self) -> Iterator[bytes]:
+        """The file."""
+        header = [[_printable(column.label) for column in self._sheet.columns]] if self._sheet.header else []
+        with self._document.table(first_row_as_headings=bool(header), line_height=4) as table:
+            for line in [*header, *self._lines]:
+                table.row(line)
+        yield bytes(self._document.output())
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _printable(text: str) -> str:
+    return text[:500].encode("cp1252", "replace").decode("cp1252")
