@@ -29,6 +29,11 @@ ELSEWHERE: Mapping[str, str] = {
     "rootcx.startIntegrationAuth": "tests/integrations: answers with a state that nobody else has",
     "rootcx.integrationAuthCallback": "tests/integrations: takes a state that was made before",
     "rootcx.confirmIntegrationAuth": "tests/integrations: takes a token that was made before",
+    "rootcx.getAgent": "tests/agents: takes an agent, which takes deployed code",
+    "rootcx.updateAgent": "tests/agents: takes an agent, which takes deployed code",
+    "rootcx.deleteAgent": "tests/agents: takes an agent, which takes deployed code",
+    "rootcx.getAgentSession": "tests/agents: takes an agent that was asked",
+    "rootcx.decideAgentApproval": "tests/agents: takes an agent that waits",
     "stoa.readFile": "tests/storage: takes a token that was made before",
 }
 
