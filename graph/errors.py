@@ -1,10 +1,14 @@
 """Refusals as GraphQL errors: every error has a code of the closed set, and nothing of our insides."""
 
+import re
 from typing import Any
 
 from graphql import GraphQLError
 
 from domain.kernel.errors import Code, DomainError
+
+# Strawberry's words for a null where there is a value or nothing: they speak of Python.
+_MAYBE = re.compile(r"Expected value of type .* 'Maybe\[.*", re.DOTALL)
 
 
 def coded(error: GraphQLError, request_id: str) -> GraphQLError:
@@ -16,7 +20,7 @@ def coded(error: GraphQLError, request_id: str) -> GraphQLError:
         return _with(error, cause.message, extensions_of(cause))
     if is_fault(error):
         return _with(error, "internal error", {"code": Code.INTERNAL, "requestId": request_id})
-    return _with(error, error.message, {"code": Code.INVALID_INPUT})
+    return _with(error, _MAYBE.sub("what may be left out is not null", error.message), {"code": Code.INVALID_INPUT})
 
 
 def code_of(error: GraphQLError) -> str:

@@ -195,13 +195,14 @@ class StorageMutation:
         self,
         info: Info,
         name: BucketArg,
-        public: Annotated[strawberry.Maybe[bool], about("Whether anybody may read its files.")] = None,
+        public: Annotated[bool | None, about("Whether anybody may read its files; null leaves it as it is.")] = None,
         max_file_size: Annotated[strawberry.Maybe[BigInt | None], about("In bytes; null for no limit.")] = None,
         allowed_types: Annotated[strawberry.Maybe[list[str] | None], about("Null or none for all.")] = None,
     ) -> model.Bucket:
         """Give a bucket other rules. What is in it already stays."""
-        given = {"public": public, "max_file_size": max_file_size, "allowed_types": allowed_types}
+        given = {"max_file_size": max_file_size, "allowed_types": allowed_types}
         changes: dict[str, Any] = {rule: some.value for rule, some in given.items() if some is not None}
+        changes |= {} if public is None else {"public": public}
         return await buckets.change(info.context, name, lambda rules: replace(rules, **changes))
 
     @mutation(graphql_type=StorageBucket, access=_may(Action.ADMIN, ANY), refuses=[Code.NOT_FOUND, Code.CONFLICT])
@@ -268,14 +269,14 @@ class StorageMutation:
         info: Info,
         bucket: BucketArg,
         id: ObjectId,
-        name: Annotated[strawberry.Maybe[str], about("Its new name.")] = None,
+        name: Annotated[str | None, about("Its new name; null leaves it as it is.")] = None,
         parent: Annotated[
             strawberry.Maybe[UUID | None], about("The folder to put it into; null for the top of the bucket.")
         ] = None,
     ) -> StorageObjectPayload:
         """Give a file or folder another name, or another place in its bucket."""
         to = None if parent is None else Place(parent.value)
-        row = await objects.change(info.context, bucket, id, None if name is None else name.value, to)
+        row = await objects.change(info.context, bucket, id, name, to)
         return StorageObjectPayload(object=row, updated=True)  # type: ignore[arg-type]
 
     @mutation(graphql_type=StorageObject, access=_may(Action.DELETE), refuses=[Code.NOT_FOUND])

@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.harness import Databases, Person, Stoa, running
 from tests.services import postgres_superuser_url, postgres_url, valkey_url
 
 __all__ = ["postgres_superuser_url", "postgres_url", "valkey_url"]
+
+# The log of a failed test is text, without the values of variables: rendering those takes seconds each time.
+structlog.configure(
+    processors=[
+        structlog.stdlib.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 DATA = Path(__file__).parent / "data"
 

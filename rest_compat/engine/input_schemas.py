@@ -130,10 +130,7 @@ class Inputs:
     def _leaf(self, type: Any, case: str | None) -> Json:
         if isinstance(type, GraphQLScalarType) and type.name == "ID":
             return {"type": "string"}
-        schema = self._bare(type)
-        if case is not None and "enum" in schema:
-            return {**schema, "enum": [*(_recased(case, name) for name in schema["enum"]), *schema["enum"]]}
-        return schema
+        return _in_both_cases(self._bare(type), case)
 
     # Bodies.
 
@@ -146,8 +143,15 @@ class Inputs:
         wanted = [want for want in self._binding.wanted if any(s.place in IN_BODY for s in want.slots)]
         if not wanted:
             return None
-        required = any(want.required and all(slot.place in IN_BODY for slot in want.slots) for want in wanted)
-        return {"required": required, "content": dict(self._contents())}
+        needed = any(want.required and all(slot.place in IN_BODY for slot in want.slots) for want in wanted)
+        contents = dict(self._contents())
+        # An object whose parts have places of their own is made of what comes; then its schema says what must.
+        required = needed or any(self._demands(content["schema"]) for content in contents.values())
+        return {"required": required, "content": contents}
+
+    def _demands(self, schema: Json) -> bool:
+        """Whether nothing at all is no value of the schema."""
+        return bool(self.components.resolved(schema).get("required"))
 
     def _contents(self) -> Iterator[tuple[str, Json]]:
         places = self._binding.body_places
@@ -210,7 +214,7 @@ class Inputs:
         elif slot.lenient:
             schema = {"anyOf": [self._json_value(slot.type), {}]}
         else:
-            schema = self._bounded(self._json_value(slot.type), usage)
+            schema = self._bounded(_in_both_cases(self._json_value(slot.type), slot.text.case), usage)
         text = _text(want, usage)
         told = {"description": text} if text else {}
         schema = {"allOf": [schema]} if "$ref" in schema and told else schema
@@ -277,6 +281,14 @@ def _is_json(slot: Slot) -> bool:
 
 def _is_open(type: Any) -> bool:
     return isinstance(type, GraphQLScalarType) and scalar_kind(type) in ("object", "array")
+
+
+def _in_both_cases(schema: Json, case: str | None) -> Json:
+    """Of a text that is read in one case, and written in the other as well."""
+    if case is None or "enum" not in schema:
+        return schema
+    names = [name for name in schema["enum"] if name is not None]
+    return {**schema, "enum": [*(_recased(case, name) for name in names), *schema["enum"]]}
 
 
 def _recased(case: str, name: str) -> str:

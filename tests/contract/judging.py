@@ -13,7 +13,7 @@ from rest_compat.engine.operations import Route
 LEAKS = re.compile(
     r"traceback|sqlalchemy|asyncpg|sqlstate|syntax error at or near|relation \"|column \".*\" (does not|of relation)|"
     r"\bselect\b.+\bfrom\b|insert into|\bpg_|stoa\.\w+_|<class |<function|object at 0x|file \"|\.py\b|"
-    r"\b\w+(Error|Exception)\b|errno|graphql-core|strawberry|orjson|jiter|/site-packages/",
+    r"\b\w+(Error|Exception)\b|errno|maybe\[|graphql-core|strawberry|orjson|jiter|/site-packages/",
     re.IGNORECASE,
 )
 
@@ -60,9 +60,14 @@ def graphql_faults(answer: httpx.Response) -> Iterator[str]:
         yield "no JSON"
         return
     for error in body.get("errors", ()):
-        code = error.get("extensions", {}).get("code")
-        if code in (None, "INTERNAL"):
-            yield f"fault: an error of code {code}"
-        found = LEAKS.search(error.get("message", ""))
-        if found is not None:
-            yield f"leak: {found[0]!r}"
+        yield from error_faults(error)
+
+
+def error_faults(error: dict[str, Any]) -> Iterator[str]:
+    """What no error of a GraphQL answer may be."""
+    code = error.get("extensions", {}).get("code")
+    if code in (None, "INTERNAL"):
+        yield f"fault: an error of code {code}"
+    found = LEAKS.search(error.get("message", ""))
+    if found is not None:
+        yield f"leak: {found[0]!r}"

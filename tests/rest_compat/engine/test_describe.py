@@ -189,6 +189,24 @@ def test_what_is_placed_elsewhere_is_not_in_the_body(rest: Serve) -> None:
     assert described["required"] == ["name"]
 
 
+def test_a_body_is_required_where_a_part_of_it_is(rest: Serve) -> None:
+    routes = rest(
+        'mutation m($i: ThingInput! @param(in: BODY) @param(in: BODY, name: "much", field: "size"))'
+        ' @rest(method: POST, path: "/e") { make(input: $i) { __typename } }'
+    )
+    assert body(routes)["required"] == ["name"]
+    assert routes.operation("/e", "post")["requestBody"]["required"] is True
+    assert rest(posts("$text: String", "text: $text")).operation("/e", "post")["requestBody"]["required"] is False
+
+
+def test_a_text_that_is_read_in_one_case_is_described_in_both(rest: Serve) -> None:
+    routes = rest(posts('$colour: Colour = RED @param(in: BODY, name: "colour", case: UPPER)', "colour: $colour"))
+    described = body(routes)["properties"]["colour"]
+    names = [name for name in described["enum"] if name is not None]
+    assert set(names) == {name.lower() for name in names} | {name.upper() for name in names}
+    assert described["default"] in names
+
+
 def test_fields_beside_the_whole_body(rest: Serve) -> None:
     routes = rest(
         posts(
