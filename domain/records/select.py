@@ -4,7 +4,7 @@ The page is found first, then its rows become objects: a list of plain rows by `
 the answer (the cheapest way PostgreSQL has), single records and what needs more by `JSON_OBJECT`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -66,6 +66,14 @@ class Compiler:
         given = f"unnest({self.params.add(ids, f'{type}[]')}) WITH ORDINALITY AS i (id, n)"
         made = f"({self.object(source, parts, alias)})::text AS doc"
         return f"SELECT {made} FROM {given} JOIN {_from(source, alias)} ON {picked} ORDER BY i.n"
+
+    def rows(self, listing: Listing, documents: Mapping[str, Sequence[RecordPart]]) -> str:
+        """A statement for the page of a list, a row for each record with its `id` and JSON texts by name."""
+        alias = self._alias()
+        columns = [f"{alias}.id::text AS id"]
+        for name, parts in documents.items():
+            columns.append(f"({self.object(listing.source, parts, alias)})::text AS {quoted(name)}")
+        return self._page(listing, None, alias, ", ".join(columns), more=0)
 
     def object(self, source: Source, parts: Sequence[RecordPart], alias: str) -> str:
         """The JSON object of the row `alias`."""

@@ -160,7 +160,7 @@ class QueryCompiler:
     def _record_parts(self, nodes: Sequence[FieldNode], entity: ObjectType) -> list[RecordPart]:
         type: Any = self.schema.types[self.schema.names.of(entity.name).type]
         parts: list[RecordPart] = []
-        for key, same in self._merged(_selections(nodes)).items():
+        for key, same in self._merged(selections_of(nodes)).items():
             name = same[0].name.value
             if name == TYPENAME:
                 parts.append(Constant(key, type.name))
@@ -194,7 +194,7 @@ class QueryCompiler:
             parts=self._list_parts(nodes, definition, source.entity),
             where=ALWAYS if where is None else TypedReader(self.schema, source.entity).read(where),
             order=order,
-            limit=self._later(self._argument(node, "first", definition), "first", _first),
+            limit=self._later(self._argument(node, "first", definition), "first", first_of),
             offset=self._offset(self._argument(node, "offset", definition)),
             after=self._after(paged),
             cursor_pads=None if paged is None else _pads(paged),
@@ -232,7 +232,7 @@ class QueryCompiler:
     def _list_parts(self, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType) -> list[ListPart]:
         type: Any = get_named_type(definition.type)
         parts: list[ListPart] = []
-        for key, same in self._merged(_selections(nodes)).items():
+        for key, same in self._merged(selections_of(nodes)).items():
             match same[0].name.value:
                 case "nodes":
                     parts.append(Nodes(key, self._record_parts(same, entity)))
@@ -252,7 +252,7 @@ class QueryCompiler:
 
     def _edge_parts(self, nodes: Sequence[FieldNode], entity: ObjectType) -> list[Cursor | Nodes | Constant]:
         parts: list[Cursor | Nodes | Constant] = []
-        for key, same in self._merged(_selections(nodes)).items():
+        for key, same in self._merged(selections_of(nodes)).items():
             match same[0].name.value:
                 case "cursor":
                     parts.append(Cursor(key))
@@ -263,7 +263,7 @@ class QueryCompiler:
         return parts
 
     def _page_info(self, nodes: Sequence[FieldNode]) -> list[tuple[str, str]]:
-        merged = self._merged(_selections(nodes)).items()
+        merged = self._merged(selections_of(nodes)).items()
         return [(key, "=PageInfo" if same[0].name.value == TYPENAME else same[0].name.value) for key, same in merged]
 
     # Records together.
@@ -271,7 +271,7 @@ class QueryCompiler:
     def _aggregate(self, key: str, nodes: Sequence[FieldNode], entity: ObjectType) -> Aggregate:
         type = f"{self.schema.names.of(entity.name).type}Aggregate"
         parts: list[Measure | Constant | Aggregate] = []
-        for inner, same in self._merged(_selections(nodes)).items():
+        for inner, same in self._merged(selections_of(nodes)).items():
             name = same[0].name.value
             if name == TYPENAME:
                 parts.append(Constant(inner, type))
@@ -284,7 +284,7 @@ class QueryCompiler:
     def _of_fields(self, key: str, nodes: Sequence[FieldNode], function: Function, entity: ObjectType) -> Aggregate:
         names = self.schema.names.of(entity.name)
         parts: list[Measure | Constant | Aggregate] = []
-        for inner, same in self._merged(_selections(nodes)).items():
+        for inner, same in self._merged(selections_of(nodes)).items():
             name = same[0].name.value
             if name == TYPENAME:
                 parts.append(Constant(inner, f"{names.type}{OF_FIELDS[function][1]}"))
@@ -299,7 +299,7 @@ class QueryCompiler:
         if not 1 <= len(by) <= GROUPED_BY_MAX or len({made.field.name for made in by}) < len(by):
             raise Invalid("by", f"by must name 1 to {GROUPED_BY_MAX} different fields")
         parts: list[GroupKey | Aggregate | Constant] = []
-        for inner, same in self._merged(_selections(nodes)).items():
+        for inner, same in self._merged(selections_of(nodes)).items():
             match same[0].name.value:
                 case "key":
                     parts.append(self._group_key(inner, same, entity, by))
@@ -314,7 +314,7 @@ class QueryCompiler:
             parts,
             having=list(self._having(self._argument(node, "having"), entity)),
             order=[self._group_sort(part, entity, by, f"orderBy.{index}") for index, part in enumerate(order)],
-            limit=self._later(self._argument(node, "first", definition), "first", _first),
+            limit=self._later(self._argument(node, "first", definition), "first", first_of),
         )
 
     def _group_field(self, given: Any, entity: ObjectType, path: str) -> GroupField:
@@ -330,7 +330,7 @@ class QueryCompiler:
         names = self.schema.names.of(entity.name)
         grouped = {made.field.name: made for made in by}
         parts: list[tuple[str, GroupField | None] | Constant] = []
-        for inner, same in self._merged(_selections(nodes)).items():
+        for inner, same in self._merged(selections_of(nodes)).items():
             name = same[0].name.value
             if name == TYPENAME:
                 parts.append(Constant(inner, f"{names.type}GroupKey"))
@@ -442,7 +442,8 @@ def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
     return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
 
 
-def _selections(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
+def selections_of(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
+    """What fields of one key select, together."""
     return [node.selection_set for node in nodes if node.selection_set is not None]
 
 
@@ -464,7 +465,8 @@ def _pads(paged: Paged) -> tuple[Later, Later]:
     return Later(inner, (), "after", lambda pad: pad), Later(outer, (), "after", lambda pad: pad)
 
 
-def _first(value: Any) -> int:
+def first_of(value: Any) -> int:
+    """How many to return. Raises NotOfType."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise NotOfType("must be a whole number")
     return bounded_first(value)

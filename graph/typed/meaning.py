@@ -25,3 +25,11 @@ class Writes:
     entity: str
     many: bool = False
     upsert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """What a root field of subscriptions tells of; it is in the field's `extensions` under `follows`."""
+
+    entity: str
+    live: bool

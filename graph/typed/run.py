@@ -5,10 +5,9 @@ structure its variables have. What is left for a request is to look these up, re
 statement whose text is the answer.
 """
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -44,15 +43,15 @@ from domain.records.declared import AppSchema
 from domain.records.later import structure
 from domain.records.refusals import DeclarationChanged, record_refusal
 from graph import limits
+from graph.bounded import Bounded
 from graph.documents import DocumentRefused, pick
 from graph.errors import refusal
 from graph.run import Caller, Runner
 from graph.typed.compile import Paged, Plan, QueryCompiler
+from graph.typed.follow import SubscriptionCompiler
+from graph.typed.live import LivePlan, Shared
 from graph.typed.schema import Rights, TypedSchema, rights_of
 from graph.typed.write import MutationCompiler, Step, with_author
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 SCHEMAS_MAX = 200
 DOCUMENTS_MAX = 500  # of one schema
@@ -60,28 +59,6 @@ PLANS_MAX = 64  # of one operation
 
 # An answer costs a fraction here of what it costs where resolvers make it.
 LIMITS = limits.Limits(cost=500_000)
-
-
-class Bounded(Generic[K, V]):
-    """A mapping that forgets what was not used for longest."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        """What is remembered."""
-        found = self._kept.get(key)
-        if found is not None:
-            self._kept.move_to_end(key)
-        return found
-
-    def put(self, key: K, value: V) -> V:
-        """Remember."""
-        self._kept[key] = value
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return value
 
 
 @dataclass(slots=True)
@@ -116,6 +93,7 @@ class TypedSchemas:
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
+        self._share = Shared()
         self._schemas: Bounded[Hashable, tuple[TypedSchema, Bounded[tuple[str, str | None], TypedOperation]]] = Bounded(
             SCHEMAS_MAX
         )
@@ -194,6 +172,19 @@ class TypedSchemas:
         given = dict(self._with_cursors(operation, with_author(ctx, given), ctx.tenant_id))
         given |= {name: value_from_ast_untyped(node, given) for name, node in plan.given.items()}
         return {step.key: _FRAGMENT(await step.run(ctx, given)) for step in plan.steps}
+
+    async def subscribed(
+        self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx
+    ) -> AsyncIterator[ExecutionResult]:
+        """The events of a subscription. Raises DomainError, DocumentRefused."""
+        given = {**operation.defaults, **variables}
+        _refuse_bad_variables(operation, given)
+        compiler = SubscriptionCompiler(operation.schema, operation.document, given, operation.paged)
+        plan = compiler.subscription(operation.node)
+        given = dict(self._with_cursors(operation, given, ctx.tenant_id))
+        if isinstance(plan, LivePlan):
+            return await plan.events(ctx, self._share, given)
+        return await plan.events(ctx, self._share, given, compiler.cursor(operation.node))
 
     def mutation(self, operation: TypedOperation, variables: Mapping[str, Any]) -> "MutationPlan":
         """What a mutation does with variables of this structure. Raises Invalid, DocumentRefused."""
@@ -338,7 +329,10 @@ class Asked:
         self, variables: Mapping[str, Any], ctx: Ctx
     ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
         """Begin the subscription."""
-        raise AssertionError("the schema has no subscriptions")
+        try:
+            return await self.schemas.subscribed(self.operation, variables, ctx)
+        except DocumentRefused as refused:
+            return ExecutionResult(None, refused.errors)
 
 
 def _plain(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
@@ -433,7 +427,7 @@ class _Lists(Visitor):
     def enter_field(self, node: FieldNode, *_: Any) -> None:
         field = self._types.get_field_def()
         reads = (field.extensions or {}).get("reads") if field is not None else None
-        if reads is None or field is None or "after" not in field.args or node.loc is None:
+        if reads is None or field is None or "offset" not in field.args or node.loc is None:
             return
         values = {argument.name.value: argument.value for argument in node.arguments or ()}
         link = "" if reads.relation is None else f":{reads.relation.link.name}"

@@ -39,7 +39,7 @@ from domain.records.query import Op
 from domain.records.types import NATIVE_TYPES, FieldType
 from graph.scalars import SCALARS
 from graph.typed import aggregates
-from graph.typed.meaning import Reads, Writes
+from graph.typed.meaning import Follows, Reads, Writes
 from graph.typed.names import AppNames, EntityNames, Relation
 
 T = TypeVar("T")
@@ -137,7 +137,11 @@ class TypedSchema(GraphQLSchema):
             if any(self.rights.may(entity, verb) for entity in self.readable for verb in Verb if verb != Verb.READ)
             else None
         )
-        self.subscription_type = None
+        self.subscription_type = _LazyObject(
+            "Subscription",
+            _LazyMap(lambda: iter(self._subscriptions), self._subscription_field),
+            "What can be followed.",
+        )
 
     # Which entities there are.
 
@@ -170,6 +174,16 @@ class TypedSchema(GraphQLSchema):
         return found
 
     @cached_property
+    def _subscriptions(self) -> dict[str, Follows]:
+        """What may be followed: the records that may be read."""
+        found: dict[str, Follows] = {}
+        for entity in self.readable:
+            names = self.names.of(entity)
+            found[f"{names.one}Changed"] = Follows(entity, live=False)
+            found[f"{names.many}Live"] = Follows(entity, live=True)
+        return found
+
+    @cached_property
     def paged(self) -> Mapping[str, int]:
         """The fields that take `first`, by name, with its default."""
         lists = set(self._by_many)
@@ -185,6 +199,7 @@ class TypedSchema(GraphQLSchema):
 
     def _type_names(self) -> Iterator[str]:
         yield "Query"
+        yield "Subscription"
         if self.mutation_type is not None:
             yield "Mutation"
         yield from COMMON
@@ -205,6 +220,8 @@ class TypedSchema(GraphQLSchema):
             return self.query_type
         if name == "Mutation":
             return self.mutation_type
+        if name == "Subscription":
+            return self.subscription_type
         if name in COMMON:
             return COMMON[name]
         if name in FILTER_TYPES:
@@ -262,6 +279,79 @@ class TypedSchema(GraphQLSchema):
     def _mutation_field(self, name: str) -> GraphQLField | None:
         writes = self._mutations.get(name)
         return None if writes is None else _mutation(self, writes)
+
+    def _subscription_field(self, name: str) -> GraphQLField | None:
+        follows = self._subscriptions.get(name)
+        if follows is None:
+            return None
+        names = self.names.of(follows.entity)
+        arguments = {"where": GraphQLArgument(self.types[f"{names.type}Where"], description="Which records.")}
+        if follows.live:
+            ordered: Any = GraphQLList(GraphQLNonNull(self.types[f"{names.type}OrderBy"]))
+            arguments["orderBy"] = GraphQLArgument(ordered, description="In what order; newest first without it.")
+            arguments["first"] = GraphQLArgument(GraphQLNonNull(GraphQLInt), FIRST_DEFAULT, description="How many.")
+            told = f"A list of {names.many}, and then whatever changes in it, or in the records shown with it."
+        else:
+            arguments["after"] = GraphQLArgument(
+                GraphQLString, description="The cursor of the last change seen; without it, from now on."
+            )
+            told = "Each change of the records that `where` holds for, before or after it, as it commits."
+        type: Any = GraphQLNonNull(self.types[f"{names.type}{'Live' if follows.live else 'Change'}"])
+        return GraphQLField(type, arguments, description=told, extensions={"follows": follows})
+
+
+# What is followed.
+
+
+def _change(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLField]:
+        made = {
+            "cursor": (GraphQLNonNull(GraphQLString), "Subscribe with it as `after` to go on behind this change."),
+            "operation": (GraphQLNonNull(CHANGE_KIND), "What happened."),
+            "id": (GraphQLNonNull(GraphQLID), "The record's id."),
+            "record": (schema.types[names.type], "The record as it is when this is told; null when it is gone."),
+            "changedAt": (GraphQLNonNull(schema.types["DateTime"]), "When it was changed."),
+            "actorId": (GraphQLID, "The id of the user who changed it, if it was one."),
+        }
+        return {shown: GraphQLField(type, description=told) for shown, (type, told) in made.items()}
+
+    return GraphQLObjectType(name, fields, description=f"One committed change of one of the {names.many}.")
+
+
+def _live(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    def fields() -> dict[str, GraphQLField]:
+        node: Any = GraphQLNonNull(schema.types[names.type])
+        placed: Any = GraphQLNonNull(schema.types[f"{names.type}Placed"])
+        return {
+            "nodes": GraphQLField(GraphQLList(node), description="All of them in the first event; null in later ones."),
+            "changed": GraphQLField(
+                GraphQLNonNull(GraphQLList(placed)), description="Those that are new, different or elsewhere."
+            ),
+            "removed": GraphQLField(
+                GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLID))), description="The ids of those no longer in it."
+            ),
+        }
+
+    return GraphQLObjectType(name, fields, description=f"A list of {names.many} that is kept as it is.")
+
+
+def _placed(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    return GraphQLObjectType(
+        name,
+        lambda: {
+            "index": GraphQLField(GraphQLNonNull(GraphQLInt), description="Its place in the list, from 0."),
+            "id": GraphQLField(GraphQLNonNull(GraphQLID)),
+            "node": GraphQLField(GraphQLNonNull(schema.types[names.type])),
+        },
+        description=f"One of a list of {names.many}, and where it is now.",
+    )
+
+
+CHANGE_KIND = GraphQLEnumType(
+    "ChangeKind",
+    {name: GraphQLEnumValue(name) for name in ("CREATED", "UPDATED", "DELETED")},
+    description="What happened to a record.",
+)
 
 
 # What is done with records.
@@ -488,6 +578,9 @@ Make = Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]
 # By what their names end in: how they are made, and what one must be allowed to see them.
 AROUND_ENTITY: Mapping[str, tuple[Make, Verb]] = {
     **{suffix: (make, Verb.READ) for suffix, make in aggregates.AROUND.items()},
+    "Change": (_change, Verb.READ),
+    "Live": (_live, Verb.READ),
+    "Placed": (_placed, Verb.READ),
     "Connection": (_connection, Verb.READ),
     "Edge": (_edge, Verb.READ),
     "ListWhere": (_list_where, Verb.READ),
@@ -524,7 +617,7 @@ COMMON: dict[str, Any] = {
     "Boolean": GraphQLBoolean,
     "ID": GraphQLID,
 }
-COMMON["DateBucket"] = aggregates.DATE_BUCKET
+COMMON |= {"DateBucket": aggregates.DATE_BUCKET, "ChangeKind": CHANGE_KIND}
 COMMON |= {
     definition.name: GraphQLScalarType(
         definition.name,

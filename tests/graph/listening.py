@@ -75,13 +75,15 @@ def code(errors: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def listening(stoa: Stoa, person: Person, query: str = CHANGED, **variables: Any) -> Iterator[Events]:
+def listening(
+    stoa: Stoa, person: Person, query: str = CHANGED, path: str = "/graphql", **variables: Any
+) -> Iterator[Events]:
     """A subscription over server-sent events."""
     headers = {"authorization": f"Bearer {person.token}", "accept": "text/event-stream"}
     body = {"query": query, "variables": variables}
     with (
         httpx.Client(base_url=stoa.base_url, timeout=SOON_S) as client,
-        client.stream("POST", "/graphql", json=body, headers=headers) as response,
+        client.stream("POST", path, json=body, headers=headers) as response,
     ):
         yield Events(response)
 
@@ -117,8 +119,10 @@ class Socket:
 
 
 @contextmanager
-def socket(stoa: Stoa, subprotocols: tuple[str, ...] = (PROTOCOL,), **more: Any) -> Iterator[Socket]:
+def socket(
+    stoa: Stoa, subprotocols: tuple[str, ...] = (PROTOCOL,), path: str = "/graphql", **more: Any
+) -> Iterator[Socket]:
     """A socket to the server."""
-    url = stoa.base_url.replace("http://", "ws://") + "/graphql"
+    url = stoa.base_url.replace("http://", "ws://") + path
     with connect(url, subprotocols=list(subprotocols) or None, **more) as connection:
         yield Socket(connection)

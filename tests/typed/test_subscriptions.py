@@ -1,0 +1,137 @@
+"""Following records through an app's typed schema."""
+
+from typing import Any
+
+import pytest
+
+from tests import build
+from tests.build import Collections, entity, field, link
+from tests.graph.listening import Events, listening, socket
+from tests.harness import Person, Stoa
+from tests.typed.asking import Typed
+
+
+@pytest.fixture
+def crm(admin: Person) -> Collections:
+    return build.app(
+        admin,
+        entity("companies", field("name")),
+        entity("contacts", field("name"), field("age", "number"), link("company_id", "companies", on_delete="cascade")),
+    )
+
+
+def path(crm: Collections) -> str:
+    return f"/graphql/{crm.app_id}"
+
+
+def told(events: Events, field: str) -> Any:
+    payload = events.next()
+    assert payload is not None
+    assert "errors" not in payload, payload
+    return payload["data"][field]
+
+
+CHANGED = """subscription($w: ContactWhere, $after: String) {
+  contactChanged(where: $w, after: $after) { cursor operation id actorId record { name company { name } } }
+}"""
+
+
+def test_changes_show_the_record_as_it_was_asked_for(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    company = crm.create("companies", name="A")["id"]
+    with listening(stoa, admin, CHANGED, path(crm)) as events:
+        id = crm.create("contacts", name="Ann", company_id=company)["id"]
+        created = told(events, "contactChanged")
+        assert created["cursor"]
+        assert {key: value for key, value in created.items() if key != "cursor"} == {
+            "operation": "CREATED",
+            "id": id,
+            "actorId": admin.id,
+            "record": {"name": "Ann", "company": {"name": "A"}},
+        }
+        admin.client.delete(crm.path("contacts", id)).raise_for_status()
+        deleted = told(events, "contactChanged")
+        assert (deleted["operation"], deleted["id"], deleted["record"]) == ("DELETED", id, None)
+    crm.create("contacts", name="Bo")
+    with listening(stoa, admin, CHANGED, path(crm), after=created["cursor"]) as events:
+        assert [told(events, "contactChanged")["operation"] for _ in range(2)] == ["DELETED", "CREATED"]
+
+
+def test_changes_are_those_that_were_asked_for(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    ours, theirs = (crm.create("companies", name=name)["id"] for name in ("ours", "theirs"))
+    where = {"age": {"gte": 18}, "company": {"name": {"eq": "ours"}}}
+    with listening(stoa, admin, CHANGED, path(crm), w=where) as events:
+        crm.create("contacts", name="young", age=17, company_id=ours)
+        crm.create("contacts", name="elsewhere", age=18, company_id=theirs)
+        crm.create("contacts", name="Ann", age=18, company_id=ours)
+        assert told(events, "contactChanged")["record"]["name"] == "Ann"
+
+
+LIVE = """subscription($n: Int! = 2) {
+  contactsLive(where: {age: {gte: 18}}, orderBy: {age: ASC}, first: $n) {
+    nodes { name company { name } }
+    changed { index node { name age company { name } } }
+    removed
+  }
+}"""
+
+
+def test_a_list_is_shown_and_then_what_becomes_of_it(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    company = crm.create("companies", name="A")["id"]
+    ids = {
+        name: crm.create("contacts", name=name, age=age, company_id=company)["id"]
+        for name, age in (("Ann", 20), ("Bo", 30), ("Cy", 40))
+    }
+    with listening(stoa, admin, LIVE, path(crm)) as events:
+        a = {"name": "A"}
+        first = told(events, "contactsLive")
+        assert first["nodes"] == [{"name": "Ann", "company": a}, {"name": "Bo", "company": a}]
+        assert (first["changed"], first["removed"]) == ([], [])
+
+        crm.person.client.patch(crm.path("contacts", ids["Cy"]), json={"age": 25}).raise_for_status()
+        assert told(events, "contactsLive") == {
+            "nodes": None,
+            "changed": [{"index": 1, "node": {"name": "Cy", "age": 25, "company": a}}],
+            "removed": [ids["Bo"]],
+        }
+
+        crm.create("contacts", name="too young", age=3)  # nobody is told
+        crm.person.client.patch(crm.path("companies", company), json={"name": "B"}).raise_for_status()
+        b = {"name": "B"}
+        assert told(events, "contactsLive")["changed"] == [
+            {"index": 0, "node": {"name": "Ann", "age": 20, "company": b}},
+            {"index": 1, "node": {"name": "Cy", "age": 25, "company": b}},
+        ]
+
+        crm.person.client.delete(crm.path("companies", company)).raise_for_status()
+        gone = told(events, "contactsLive")
+        assert (gone["changed"], sorted(gone["removed"])) == ([], sorted([ids["Ann"], ids["Cy"]]))
+
+
+def test_over_a_socket(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    with socket(stoa, path=path(crm)) as ours:
+        ours.open(admin.token)
+        ours.subscribe("1", "subscription {contactsLive {nodes {name} changed {index node {name}} removed}}")
+        first = ours.receive()
+        assert (first["id"], first["payload"]["data"]) == (
+            "1",
+            {"contactsLive": {"nodes": [], "changed": [], "removed": []}},
+        )
+        crm.create("contacts", name="Ann")
+        assert ours.receive()["payload"]["data"]["contactsLive"]["changed"] == [{"index": 0, "node": {"name": "Ann"}}]
+        ours.subscribe("2", "{contacts {nodes {name}}}")
+        assert ours.receive()["payload"]["data"] == {"contacts": {"nodes": [{"name": "Ann"}]}}
+
+
+def test_who_may_not_read_may_not_follow(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    key = f"app:{crm.app_id}"
+    other = Typed.of(crm).as_(build.reader(stoa, admin, f"{key}:companies.read"))
+    assert "contactChanged" in other.error("subscription {contactChanged {id}}")[1]
+
+
+def test_a_stream_ends_with_the_right_to_it(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    person = stoa.person()
+    role = build.grant(admin, person, f"app:{crm.app_id}:contacts.read")
+    with listening(stoa, person, "subscription {contactChanged {id}}", path(crm)) as events:
+        admin.data("mutation($u: UUID!, $r: String!) {revokeRole(user: $u, role: $r)}", u=person.id, r=role)
+        crm.create("contacts", name="Ann")
+        assert events.refusal() == "FORBIDDEN"
