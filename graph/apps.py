@@ -1,5 +1,6 @@
 """Apps: installing, listing and taking away."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -56,6 +57,7 @@ class SchemaChange:
     column: str | None
     detail: str
     loses: bool = strawberry.field(description="Whether stored values go with it.")
+    sql: list[str] = strawberry.field(description="What is done for it, in PostgreSQL's words.")
 
 
 @strawberry.type(description="What installing a manifest would change.")
@@ -75,9 +77,17 @@ class InstallPayload:
     changes: list[SchemaChange]
 
 
-def _changes(steps: "list[Step] | tuple[Step, ...]") -> list[SchemaChange]:
+def _changes(steps: Sequence[Step]) -> list[SchemaChange]:
     return [
-        SchemaChange(entity=s.entity, change=s.change, column=s.column, detail=s.detail, loses=s.loses) for s in steps
+        SchemaChange(
+            entity=step.entity,
+            change=step.change,
+            column=step.column,
+            detail=step.detail,
+            loses=step.loses,
+            sql=list(step.statements),
+        )
+        for step in steps
     ]
 
 
@@ -96,19 +106,28 @@ class AppsQuery:
         return await service.app(info.context, id)
 
     @query()
-    async def plan_install(self, info: Info, manifest: Manifest) -> InstallPlan:
+    async def plan_app(self, info: Info, manifest: Manifest) -> InstallPlan:
         """What installing a manifest would change, without doing it."""
-        plan = await service.plan_install(info.context, manifest)
-        return InstallPlan(app=strawberry.ID(plan.app_id), changes=_changes(list(plan.steps)))
+        plan = await service.plan_app(info.context, manifest)
+        return InstallPlan(app=strawberry.ID(plan.app_id), changes=_changes(plan.steps))
 
 
 @strawberry.type
 class AppsMutation:
-    @mutation(access=Access(permission=Permission.APPS_INSTALL))
-    async def install_app(self, info: Info, manifest: Manifest) -> InstallPayload:
-        """Install an app, or bring an installed one to a new manifest; values that fit are kept."""
-        done = await service.install(info.context, manifest)
-        return InstallPayload(app=done.app, created=done.first_time, changes=_changes(list(done.steps)))  # type: ignore[arg-type]
+    @mutation(access=Access(permission=Permission.APPS_INSTALL), refuses=[Code.CONFLICT])
+    async def install_app(
+        self,
+        info: Info,
+        manifest: Manifest,
+        accept_loss: Annotated[bool, about("Go on where the plan says that stored values are lost.")] = False,
+    ) -> InstallPayload:
+        """Install an app, or bring an installed one to a new manifest; values that fit are kept.
+
+        A manifest in Stoa's own dialect that would lose stored values is refused unless that is accepted; RootCX's
+        removes the values of removed fields.
+        """
+        done = await service.install(info.context, manifest, accept_loss=accept_loss)
+        return InstallPayload(app=done.app, created=done.first_time, changes=_changes(done.steps))  # type: ignore[arg-type]
 
     @mutation(access=Access(permission=Permission.APPS_INSTALL))
     async def uninstall_app(self, info: Info, id: AppId) -> bool:

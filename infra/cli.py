@@ -5,6 +5,7 @@ A failure that is expected is one line on standard error: exit code 2 when the c
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -94,6 +95,26 @@ def migrate() -> None:
     with attach.database(settings_of()) as url:
         asyncio.run(migrations.upgrade(url))
     print("the database is up to date")
+
+
+@app.command()
+def plan(
+    manifest: Annotated[Path, typer.Argument(help="The app's manifest, a JSON file.")],
+    sql: Annotated[bool, typer.Option(help="Print the SQL of each step, too.")] = False,
+) -> None:
+    """Print what installing a manifest would change, without doing it.
+
+    Each step with the object it is about; `loses` where stored values would go with it.
+    """
+    import asyncio
+
+    from infra import attach, planning
+
+    settings = settings_of()
+    declared = planning.manifest_in(manifest)
+    with attach.database(settings) as url:
+        steps = asyncio.run(planning.steps(url, declared))
+    print("\n".join(planning.told(steps, with_sql=sql)))
 
 
 @app.command()

@@ -69,6 +69,12 @@ def id_type(declared: Node | None, dialect: Dialect) -> FieldType:
     return _native_type(declared, "type")
 
 
+def former_name(node: Node, dialect: Dialect) -> str | None:
+    """What a field or an entity was called before; RootCX has no word for it."""
+    name: str | None = None if dialect is Dialect.ROOTCX else node.text("renamedFrom", "renamed_from", default=None)
+    return name
+
+
 # RootCX's own.
 
 
@@ -158,6 +164,7 @@ def _native_field(node: Node, name: str, around: Surroundings) -> Field:
         required=node.flag("required") or node.flag("is_primary_key", "isPrimaryKey"),
         unique=unique,
         description=node.text("description", default=""),
+        renamed_from=former_name(node, around.dialect),
     )
     return replace(made, default=_native_default(node, made))
 
@@ -217,7 +224,7 @@ _FIELD: Mapping[str, tuple[str, ...]] = {
     "on_delete": ("on_delete", "onDelete"),
     "description": ("description",),
 }
-_NATIVE_KEYS = ("unique", *(key for type in NATIVE_TYPES.values() for key in type.parameters))
+_NATIVE_KEYS = ("unique", "renamed_from", *(key for type in NATIVE_TYPES.values() for key in type.parameters))
 
 
 def kept(node: Node, dialect: Dialect) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Manifest:
     version: str
     description: str
     kind: str
+    dialect: Dialect
     types: tuple[ObjectType, ...]
     custom_keys: dict[str, str]  # un-prefixed key -> description
     actions: tuple[str, ...]
@@ -92,6 +93,7 @@ def parse_manifest(source: Any) -> Manifest:
         version=document["version"],
         description=document["description"],
         kind=kind,
+        dialect=dialect,
         types=types,
         custom_keys={key["key"]: key["description"] for key in document["permissions"]["permissions"]},
         actions=tuple(action["id"] for action in actions),
@@ -140,6 +142,7 @@ def _entity(node: Node, around: fields.Surroundings) -> ObjectType:
         checks=tuple(_checks(node, name, columns)),
         description=node.text("description", default=""),
         trash=node.flag("trash"),
+        renamed_from=fields.former_name(node, around.dialect),
     )
 
 
@@ -253,7 +256,8 @@ def _kept_entity(node: Node, dialect: Dialect) -> dict[str, Any]:
         "indexes": [_kept_index(index) for index in node.objects("indexes")],
         "checks": [_kept(check, _CHECK) for check in node.objects("checks")],
     }
-    own = {key: (key,) for key in ("entityName", "identityKind", "identityKey", "description", "trash")}
+    keys = ("entityName", "identityKind", "identityKey", "description", "trash")
+    own = {key: (key,) for key in (keys if dialect is Dialect.ROOTCX else (*keys, "renamedFrom"))}
     return {**_kept(node, own), **{key: value for key, value in more.items() if value or key == "fields"}}
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-
 from domain.access import service as access
 from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, integration_key, record_key
 from domain.agents import registration as agents
-from domain.apps.catalog import schema_of
+from domain.apps.changing import alone, carry_out, refuse_loss, steps_to
 from domain.apps.events import AppChanged
 from domain.apps.manifest import KINDS, Manifest, parse_manifest
 from domain.apps.model import App
@@ -21,14 +19,13 @@ from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.model import DEFAULT_TENANT
 from domain.kernel.unit import Statement
 from domain.records.naming import bounded, quoted
-from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
+from domain.records.plan import Step, weighed
 from domain.secrets import service as secrets
 from domain.storage import app_files
 from domain.workers import service as workers
 from domain.workers.model import Part
 
 APPS_MAX = 10_000
-LOCK_TIMEOUT = "5s"
 PG_SCHEMAS = ("public",)  # an app may be called so; its tables stay out of there
 
 
@@ -60,12 +57,13 @@ def _found(app_id: str, row: App | None) -> App:
     return row
 
 
-async def install(ctx: Ctx, source: object) -> Installed:
+async def install(ctx: Ctx, source: object, *, accept_loss: bool = False) -> Installed:
     """Install an app, or bring an installed one to a new manifest: tables, permission keys, its administrator.
 
     The manifest of an app that is there already is a change of declaration; the same manifest again changes
     nothing. Whoever may only create apps may change those they administer. Installations of one app wait for each
-    other; a refused one leaves nothing behind. Raises Invalid with the path in the manifest; Denied.
+    other; a refused one leaves nothing behind. Raises Invalid with the path in the manifest; Denied; Conflict where
+    stored values would be lost; Unavailable while others use the tables.
     """
     user_id = ctx.user()
     promoted = await access.make_first_admin(ctx, user_id)  # nobody rules yet: whoever installs first does
@@ -73,12 +71,14 @@ async def install(ctx: Ctx, source: object) -> Installed:
     if not may_change and not ctx.may(Permission.APPS_CREATE):
         ctx.need(Permission.APPS_INSTALL)
     manifest = _installable(source)
-    await _alone(ctx, manifest.app_id)
+    await alone(ctx, manifest.app_id)
     there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id).with_for_update())
-    if there is not None and not may_change and not ctx.may(app_key(there.id, EVERYTHING)):
+    if not may_change and not _may_change(ctx, there):
         ctx.need(Permission.APPS_INSTALL)
-    steps = await _steps(ctx, there, manifest)
-    await apply(ctx, steps)
+    steps = await weighed(ctx, await _steps(ctx, there, manifest))
+    if not accept_loss:
+        refuse_loss(manifest, steps)
+    await carry_out(ctx, manifest.app_id, steps)
     app = await ctx.add(_new_app(ctx, manifest)) if there is None else await _rewritten(ctx, there, manifest)
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
@@ -95,12 +95,6 @@ def _installable(source: object) -> Manifest:
     if is_reserved(manifest.app_id):
         raise Invalid("appId", f"appId '{manifest.app_id}' is reserved")
     return manifest
-
-
-async def _alone(ctx: Ctx, app_id: str) -> None:
-    """Wait for other installations of the app, and don't wait for ever for readers of its tables."""
-    await ctx.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
-    await ctx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"app:{ctx.tenant_id}:{app_id}", 0))))
 
 
 async def _rewritten(ctx: Ctx, app: App, manifest: Manifest) -> App:
@@ -138,15 +132,8 @@ def _schema_name(ctx: Ctx, app_id: str) -> str:
 
 
 async def _steps(ctx: Ctx, there: App | None, manifest: Manifest) -> list[Step]:
-    """What brings the tables of the app to the manifest. Raises Invalid where that cannot be."""
     app = _new_app(ctx, manifest) if there is None else there
-    if there is None and await schema_exists(ctx, app.schema_name):
-        raise Invalid("appId", f"appId '{app.id}' is taken: the database has a schema of that name already")
-    wanted = schema_of(app, manifest.types)
-    steps = await needed(ctx, plan(wanted, await inspect(ctx, app.schema_name)))
-    before = () if there is None else there.entities
-    kept = "its table and records stay, out of reach until it is declared again"
-    return [*steps, *(Step(name, "drop_table", detail=kept) for name in before if name not in wanted.types)]
+    return await steps_to(ctx, app, manifest, first=there is None)
 
 
 def _keys(manifest: Manifest) -> Mapping[str, str]:
@@ -175,12 +162,23 @@ class Plan:
     steps: Sequence[Step]
 
 
-async def plan_install(ctx: Ctx, source: object) -> Plan:
-    """What `install` would do, without doing it. Raises Unauthenticated, Invalid."""
+async def plan_app(ctx: Ctx, source: object) -> Plan:
+    """What `install` would do, without doing it. Raises Unauthenticated, Invalid.
+
+    Who may not change the app is told what may be lost, and not what stored values would make of it.
+    """
     ctx.user()
     manifest = _installable(source)
     there = await ctx.first(ctx.visible(App).where(App.id == manifest.app_id))
-    return Plan(manifest.app_id, await _steps(ctx, there, manifest))
+    steps = await _steps(ctx, there, manifest)
+    return Plan(manifest.app_id, await weighed(ctx, steps) if _may_change(ctx, there) else steps)
+
+
+def _may_change(ctx: Ctx, app: App | None) -> bool:
+    """Whether the caller may bring an app to another manifest, or install it if it isn't there."""
+    if ctx.may(Permission.APPS_INSTALL):
+        return True
+    return app is None or ctx.may(app_key(app.id, EVERYTHING))
 
 
 async def uninstall(ctx: Ctx, app_id: str) -> None:
@@ -191,7 +189,7 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     ctx.need(Permission.APPS_INSTALL)
     if is_reserved(app_id):
         raise Denied(f"app '{app_id}' is blocked: it belongs to the system")
-    await _alone(ctx, app_id)
+    await alone(ctx, app_id)
     await workers.forget(ctx, app_id)  # which may be there without the app, as may jobs
     await jobs.forget(ctx, app_id)
     await agents.forget(ctx, app_id)

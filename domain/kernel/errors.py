@@ -148,6 +148,10 @@ class Unavailable(DomainError):
     code = Code.UNAVAILABLE
 
 
+class Busy(Unavailable):
+    """Others use what we need to change, for longer than we wait."""
+
+
 def permission_denied(key: str) -> Denied:
     """The one wording for a missing permission; `details.permission` is its key."""
     return Denied(f"permission denied: {key}", details={"permission": key})

@@ -45,6 +45,7 @@ class Field:
     link: Link | None = None
     unique: bool = False
     description: str = ""
+    renamed_from: str | None = None  # what it was called before
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class ObjectType:
     checks: tuple[Check, ...] = ()
     description: str = ""
     trash: bool = False  # what is deleted can be restored for a while
+    renamed_from: str | None = None  # what it was called before
 
     @cached_property
     def columns(self) -> Mapping[str, Field]:

@@ -6,7 +6,7 @@ constraints on, columns off. Keys between tables go before everything else and c
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
@@ -27,8 +27,9 @@ class Step:
     """One change. `change` is its kind, `detail` the part a person wants to read.
 
     `sql` is carried out where the step stands, `first` before and `last` after those of all steps. `loses` says that
-    stored values go with it. `before` is what a new default replaces: PostgreSQL prints defaults in its own way, so
-    only it can tell whether the two are the same.
+    stored values go with it, or before it was `weighed`, that they may: those of the rows that `lost` selects. `before`
+    is what a rename or a new default replaces: PostgreSQL prints defaults in its own way, so only it can tell whether
+    the two are the same.
     """
 
     entity: str
@@ -37,15 +38,22 @@ class Step:
     column: str | None = None
     detail: str = ""
     loses: bool = False
+    lost: str | None = None
     before: str | None = None
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
 
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """All its SQL."""
+        return (*self.first, *self.sql, *self.last)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as it is."""
+    """A column as it is, and as it is called until a rename is carried out."""
 
+    name: str
     type: str
     required: bool
     default: str | None
@@ -53,8 +61,12 @@ class Column:
 
 @dataclass(slots=True)
 class Table:
-    """A table as it is. `marks` are the constraints and indexes the engine made: the mark of each, by name."""
+    """A table as it is, and as it is called until a rename is carried out.
 
+    `marks` are the constraints and indexes the engine made: the mark of each, by name.
+    """
+
+    name: str = ""
     rows: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
@@ -74,8 +86,8 @@ async def inspect(ctx: Ctx, schema_name: str) -> dict[str, Table]:
     """The tables of an app's schema; none when the schema is not there."""
     tables: dict[str, Table] = {}
     for row in await ctx.fetch(Statement(_COLUMNS_SQL, (schema_name,))):
-        table = tables.setdefault(row["table"], Table())
-        table.columns[row["column"]] = Column(row["type"], row["required"], row["default"])
+        table = tables.setdefault(row["table"], Table(row["table"]))
+        table.columns[row["column"]] = Column(row["column"], row["type"], row["required"], row["default"])
     for row in await ctx.fetch(Statement(_MARKS_SQL, (schema_name, f"{MARK} %"))):
         if row["table"] in tables:
             tables[row["table"]].marks[row["name"]] = row["mark"]
@@ -248,7 +260,31 @@ def plan(schema: AppSchema, tables: Mapping[str, Table]) -> list[Step]:
     Raises Invalid where rows stand in the way, or where two things of the declaration would have the same name.
     """
     _refuse_shared_names(schema)
-    return [step for entity in schema.types.values() for step in _table_steps(schema, entity, tables)]
+    known = dict(tables)
+    renames = [step for entity in schema.types.values() for step in _renames(schema, entity, known)]
+    return [*renames, *(step for entity in schema.types.values() for step in _table_steps(schema, entity, known))]
+
+
+def _renames(schema: AppSchema, entity: ObjectType, known: dict[str, Table]) -> Iterator[Step]:
+    """New names for what there is under the former ones. `known` is changed along."""
+    place = quoted(schema.schema_name)
+    former = entity.renamed_from
+    if former is not None and former in known and entity.name not in known:
+        known[entity.name] = known.pop(former)
+        key = f"ALTER INDEX {place}.{quoted(f'{former}_pkey')} RENAME TO {quoted(f'{entity.name}_pkey')}"
+        table = f"ALTER TABLE {place}.{quoted(former)} RENAME TO {quoted(entity.name)}"
+        yield Step(entity.name, "rename_table", detail=f"{former} -> {entity.name}", before=former, first=(table, key))
+    there = known.get(entity.name)
+    if there is None:
+        return
+    there = known[entity.name] = replace(there, columns=dict(there.columns))
+    for name, declared in entity.columns.items():
+        former = declared.renamed_from
+        if former is not None and former in there.columns and name not in there.columns:
+            there.columns[name] = there.columns.pop(former)
+            sql = f"ALTER TABLE {place}.{quoted(entity.name)} RENAME {quoted(former)} TO {quoted(name)}"
+            told = f"{former} -> {name}"
+            yield Step(entity.name, "rename_column", column=name, detail=told, before=former, first=(sql,))
 
 
 def _refuse_shared_names(schema: AppSchema) -> None:
@@ -274,7 +310,7 @@ def _table_steps(schema: AppSchema, entity: ObjectType, tables: Mapping[str, Tab
     else:
         yield from _column_steps(schema, entity, table, there)
     yield from _mark_steps(schema, entity, place, table, there)
-    yield from _dropped(entity, table, there)
+    yield from _dropped(schema, entity, table, there)
     yield from _trigger_steps(schema, entity, table, there)
 
 
@@ -351,7 +387,22 @@ def _retype(schema: AppSchema, entity: ObjectType, table: str, declared: Field, 
     column = there.columns[declared.name]
     alter = f"ALTER TABLE {table} ALTER {name} TYPE {type} USING {declared.type.converted(name)}"
     off = (f"ALTER TABLE {table} ALTER {name} DROP DEFAULT",) if column.default is not None else ()
-    yield Step(entity.name, "alter_type", (*off, alter), declared.name, f"{column.type} -> {type}")
+    lost = _rows(schema, there, _changed(declared, column))
+    yield Step(entity.name, "alter_type", (*off, alter), declared.name, f"{column.type} -> {type}", there.rows, lost)
+
+
+def _changed(declared: Field, column: Column) -> str:
+    """Whether a value that became one of the new type would not be what it was when it became one of the old again."""
+    name = quoted(column.name)
+    text = f"({declared.type.converted(name)})::text"
+    back = f"CASE WHEN pg_input_is_valid({text}, {literal(column.type)}) THEN ({text})::{column.type} END"
+    return f"{name} IS NOT NULL AND {name} IS DISTINCT FROM ({back})"
+
+
+def _rows(schema: AppSchema, there: Table, condition: str) -> str | None:
+    """A select of the rows that meet a condition, before anything is renamed; None without rows."""
+    table = f"{quoted(schema.schema_name)}.{quoted(there.name)}"
+    return f"SELECT FROM {table} WHERE {condition}" if there.rows else None
 
 
 def _add_column(schema: AppSchema, entity: ObjectType, table: str, declared: Field, there: Table) -> Iterator[Step]:
@@ -394,11 +445,12 @@ def _default_step(schema: AppSchema, entity: ObjectType, table: str, declared: F
         yield Step(entity.name, "set_default", (sql,), declared.name, default, before=before)
 
 
-def _dropped(entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
-    for name in there.columns:
+def _dropped(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
+    for name, column in there.columns.items():
         if name not in entity.columns:
             sql = f"ALTER TABLE {table} DROP COLUMN {quoted(name)} CASCADE"
-            yield Step(entity.name, "drop_column", (sql,), name, loses=there.rows)
+            lost = _rows(schema, there, f"NOT {quoted(column.name)} IS NULL")
+            yield Step(entity.name, "drop_column", (sql,), name, loses=there.rows, lost=lost)
 
 
 def _mark_steps(schema: AppSchema, entity: ObjectType, place: str, table: str, there: Table) -> Iterator[Step]:
@@ -437,9 +489,26 @@ def _made(entity: ObjectType, change: str, wanted: Wanted, place: str, table: st
     return Step(entity.name, change, here, wanted.column, wanted.name, first=first, last=last)
 
 
+async def weighed(ctx: Ctx, steps: Sequence[Step]) -> list[Step]:
+    """The steps, with what they lose: a change of type does where it cannot be undone.
+
+    Raises Invalid with the field whose values cannot become what is declared.
+    """
+    return [replace(step, loses=await _loses(ctx, step)) for step in steps]
+
+
+async def _loses(ctx: Ctx, step: Step) -> bool:
+    if step.lost is None:
+        return False
+    try:
+        return bool((await ctx.fetch(Statement(f"SELECT EXISTS ({step.lost}) AS lost")))[0]["lost"])
+    except StatementRefused as refused:
+        raise _in_the_way(step, refused) from refused
+
+
 async def needed(ctx: Ctx, steps: Sequence[Step]) -> list[Step]:
     """The steps without new defaults that are the old ones in another spelling."""
-    spelled = [step for step in steps if step.before is not None]
+    spelled = [step for step in steps if step.change == "set_default" and step.before is not None]
     if not spelled:
         return list(steps)
     pairs = ", ".join(f"({step.before}) IS NOT DISTINCT FROM ({step.detail}) AS d{i}" for i, step in enumerate(spelled))

@@ -7,7 +7,7 @@ from asyncpg.exceptions import InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from domain.kernel.errors import Invalid, TimedOut, Unavailable
+from domain.kernel.errors import Busy, Invalid, TimedOut, Unavailable
 from domain.kernel.unit import StatementRefused
 
 RETRY_AFTER_S = 1.0
@@ -52,7 +52,9 @@ def _refusal(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if state == CANCELLED:
         return TimedOut("the database took too long to answer this")
-    if state == LOCK_TIMEOUT or state.startswith(PASSING_CLASSES):
+    if state == LOCK_TIMEOUT:
+        return Busy("what this needs is in use at the moment, try again", retry_after_s=RETRY_AFTER_S)
+    if state.startswith(PASSING_CLASSES):
         return _unavailable()
     if state in NUL:
         return Invalid(None, "no text may hold the character U+0000")

@@ -38,7 +38,7 @@ def manifest(contract: Contract) -> dict[str, Any]:
 
 async def install(ctx: Ctx, contract: Contract) -> None:
     await apps.install(ctx, manifest(contract))
-    assert (await apps.plan_install(ctx, manifest(contract))).steps == []
+    assert (await apps.plan_app(ctx, manifest(contract))).steps == []
 
 
 async def refused(work: Awaitable[None]) -> Invalid | None:

@@ -121,10 +121,10 @@ def test_a_removed_field_takes_its_values_and_what_hangs_on_it_along(admin: Pers
     assert ("drop_check", None) in told
     assert ("drop_index", None) in told
     plan = admin.data(
-        "query($m: JSONObject!) { planInstall(manifest: $m) { changes { change loses } } }",
+        "query($m: JSONObject!) { planApp(manifest: $m) { changes { change loses } } }",
         m=build.manifest(parcels(), app_id=app.app_id),
     )
-    assert [c["change"] for c in plan["planInstall"]["changes"] if c["loses"]] == ["drop_column"]
+    assert [c["change"] for c in plan["planApp"]["changes"] if c["loses"]] == ["drop_column"]
     install(app, parcels())
     assert rows(app) == [{"code": "a"}]
     install(app, parcels(build.field("value", "number")))

@@ -288,7 +288,7 @@ COMPLEX = {
     "150 levels": "{a" * 150 + "}" * 150,
     "5,000 levels": "{a" * 5_000 + "}" * 5_000,
     "150 levels of inline fragments": "{" + "...{" * 150 + "__typename" + "}" * 151,
-    "a value 400 levels deep": "{planInstall(manifest:" + "{a:" * 400 + "1" + "}" * 400 + "){compliant}}",
+    "a value 400 levels deep": "{planApp(manifest:" + "{a:" * 400 + "1" + "}" * 400 + "){compliant}}",
     "500 directives": "{__typename " + "@skip(if:false)" * 500 + "}",
     "500 directives on a variable": "query($a:Int " + "@skip(if:false)" * 500 + "){__typename}",
     "500 fields of one name": "{" + "__typename " * 500 + "}",

@@ -364,8 +364,8 @@ def test_defaults_of_every_type_are_what_a_record_without_a_value_has(admin: Per
     made = app.create("things", other="x")
     assert {name: made[column(name)] for name in samples} == samples
     manifest = build.manifest(build.entity("things", build.field("other"), *fields), dialect="stoa", app_id=app.app_id)
-    again = admin.data("query($m: JSONObject!) { planInstall(manifest: $m) { compliant } }", m=manifest)
-    assert again["planInstall"] == {"compliant": True}
+    again = admin.data("query($m: JSONObject!) { planApp(manifest: $m) { compliant } }", m=manifest)
+    assert again["planApp"] == {"compliant": True}
 
 
 def test_amounts_of_two_currencies_are_neither_less_nor_more(things: Collections) -> None:
