@@ -22,6 +22,8 @@ from graph.typed.endpoint import TypedEndpoint
 from graph.ws import WebSocketEndpoint
 from infra.failure import Failure
 from infra.logs import get_logger
+from infra.mcp import PATH as MCP
+from infra.mcp import McpEndpoint
 from infra.platform import Platform
 from infra.rest_backend import RunnerBackend
 from infra.settings import Settings
@@ -121,8 +123,11 @@ class Application:
         )
         self._typed = TypedEndpoint(platform.runner, platform.typed, graphiql, send_stream, self._closing)
         self._files = _Assets(directory=STATIC)
+        mcp = McpEndpoint(platform, self.rest, backend)
+        running.push_async_callback(mcp.close)
         self._pages: dict[str, Page] = {
             "/graphql": self._graphql,
+            MCP: mcp,
             "/.well-known/api-catalog": _catalog,
             "/openapi.json": self._openapi,
             "/docs": self._page("docs.html"),

@@ -73,6 +73,15 @@ class Grants:
         """Whether one of the keys is `key` or covers it."""
         return self.everything or key in self.keys or key.startswith(self._prefixes)
 
+    def allows_some(self, template: str) -> bool:
+        """Whether some key of this form is allowed: `app:{app}:invoke` with any app, say."""
+        if self.everything or "{" not in template:
+            return self.allows(template)
+        beginning = template.partition("{")[0]
+        form = re.compile(re.sub(r"\\\{[a-zA-Z.]+\\\}", "[^:]+", re.escape(template)))
+        overlaps = (prefix.startswith(beginning) or beginning.startswith(prefix) for prefix in self._prefixes)
+        return any(overlaps) or any(form.fullmatch(key) for key in self.keys)
+
     def both(self, other: "Grants") -> "Grants":
         """What is allowed by each of the two."""
         return Grants({key for key in self.keys if other.allows(key)} | {key for key in other.keys if self.allows(key)})

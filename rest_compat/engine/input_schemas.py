@@ -11,12 +11,14 @@ from graphql import (
     GraphQLEnumType,
     GraphQLInputField,
     GraphQLInputObjectType,
+    GraphQLInputType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLScalarType,
     ObjectFieldNode,
     TypeInfo,
     TypeInfoVisitor,
+    VariableDefinitionNode,
     VariableNode,
     Visitor,
     get_nullable_type,
@@ -219,6 +221,19 @@ class Inputs:
         told = {"description": text} if text else {}
         schema = {"allOf": [schema]} if "$ref" in schema and told else schema
         return {**schema, **_default(want, slot), **told}
+
+    # Variables, for who gives them by their own names.
+
+    def variable(self, definition: VariableDefinitionNode, type: GraphQLInputType) -> Json:
+        """A variable as JSON, whatever its place in a request."""
+        usage = self.usages.get(definition.variable.name.value)
+        text = definition.description.value if definition.description else (usage.description if usage else None)
+        default = default_of(definition)
+        return {
+            **self._bounded(self._json_value(type), usage),
+            **({} if default is None else {"default": default}),
+            **({"description": text} if text else {}),
+        }
 
     # Values.
 
