@@ -1,7 +1,7 @@
 """The pieces put together: database, adapters, schema, runner. Everything that runs operations starts here."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -168,20 +168,22 @@ class Platform:
     @asynccontextmanager
     async def open(cls, settings: Settings, database_url: str, valkey_url: str | None) -> "AsyncIterator[Platform]":
         """A platform on this database, until the end of the block."""
-        database = await Database.open(database_url, settings.database_connections)
-        platform = cls(settings, database, valkey_url)
-        await vault.check(database, platform.ports.cipher, platform.master_keys.source)
-        await platform.feed.start()
-        await platform.agents.start()
-        try:
+        async with AsyncExitStack() as parts:
+            database = await Database.open(database_url, settings.database_connections)
+            parts.push_async_callback(database.close)
+            platform = cls(settings, database, valkey_url)
+            parts.callback(platform.blobs.close)
+            parts.callback(platform.passwords.close)
+            for close in (
+                platform.outbound.close,
+                platform.limits.close,
+                platform.models.close,
+                platform.workers.close,
+            ):
+                parts.push_async_callback(close)
+            parts.push_async_callback(platform.feed.stop)
+            await vault.check(database, platform.ports.cipher, platform.master_keys.source)
+            await platform.feed.start()
+            await platform.agents.start()
+            parts.push_async_callback(platform.agents.stop)
             yield platform
-        finally:
-            await platform.agents.stop()
-            await platform.models.close()
-            await platform.workers.close()
-            await platform.feed.stop()
-            await platform.limits.close()
-            await platform.outbound.close()
-            platform.passwords.close()
-            platform.blobs.close()
-            await database.close()
