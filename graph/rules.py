@@ -26,6 +26,7 @@ def refusal(code: Code, reason: Reason) -> str:
 @strawberry.enum(description="Who may call a field at all.")
 class Level(Enum):
     PUBLIC = strawberry.enum_value("PUBLIC", description="Anybody; no credential is asked for.")
+    GUEST = strawberry.enum_value("GUEST", description="Signed-in users, and anybody for what is declared to be open.")
     USER = strawberry.enum_value("USER", description="Any signed-in user; the permission says what is needed besides.")
 
 
@@ -74,6 +75,7 @@ class JsonSchema:
 
 
 PUBLIC = Access(level=Level.PUBLIC)
+GUEST = Access(level=Level.GUEST)
 
 
 def _directives(access: Access, refuses: Sequence[str]) -> list[object]:

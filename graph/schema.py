@@ -112,6 +112,6 @@ def public_fields(schema: strawberry.Schema) -> frozenset[tuple[str, str]]:
         definition = root.__strawberry_definition__  # type: ignore[union-attr]
         for field in definition.fields:
             level = next((d.level for d in field.directives if isinstance(d, Access)), Level.USER)
-            if level is Level.PUBLIC:
+            if level in (Level.PUBLIC, Level.GUEST):
                 found.add((definition.name, schema.config.name_converter.get_graphql_name(field)))
     return frozenset(found)

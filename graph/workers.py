@@ -14,7 +14,7 @@ from domain.kernel.errors import Code, Reason
 from domain.kernel.upload import Upload
 from domain.workers import ports, service
 from domain.workers.model import AppDeployment, Part
-from graph.rules import PUBLIC, Access, about, bounded, mutation, query, refusal, subscription
+from graph.rules import GUEST, Access, about, bounded, mutation, query, refusal, subscription
 from graph.scalars import BigInt, Json
 
 Info = strawberry.Info[Ctx, None]
@@ -118,7 +118,7 @@ class WorkersMutation:
         """Stop an app's worker until it is started again."""
         return _worker(app, await service.stop(info.context, app))
 
-    @mutation(access=PUBLIC, refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.UPSTREAM_FAILED])
+    @mutation(access=GUEST, refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.UPSTREAM_FAILED])
     async def call_app(
         self,
         info: Info,

@@ -30,7 +30,7 @@ from rest_compat.engine.binding import Bound
 from rest_compat.engine.blobs import send_blob, send_made
 from rest_compat.engine.call import Call
 from rest_compat.engine.documents import RouteDocument, read_documents
-from rest_compat.engine.errors import CompileError, Refusal, together
+from rest_compat.engine.errors import INVALID, CompileError, Refusal, together
 from rest_compat.engine.exchange import Exchange
 from rest_compat.engine.messages import filled
 from rest_compat.engine.operations import Route, routes_of
@@ -198,11 +198,20 @@ class RestAdapter:
         _refuse_other_media(route, exchange)
         whose = caller.user_id or exchange.client_ip
         with self._uploads.one_of(whose) if compiled.binding.takes_files else nullcontext():
-            bound = await compiled.binding.bind(call, self._filler(exchange, caller))
+            bound = await self._bound(route, call, exchange, caller)
             if route.streams:
                 await self._stream(route, bound, caller, exchange, receive)
             else:
                 await self._run(route, bound, caller, exchange, receive)
+
+    async def _bound(self, route: Route, call: Call, exchange: Exchange, caller: Caller) -> Bound:
+        """The call as the operation's variables. Who may be a stranger here is asked for a credential first."""
+        try:
+            return await route.compiled.binding.bind(call, self._filler(exchange, caller))
+        except Refusal as refusal:
+            if caller.user_id is None and route.compiled.rules.guests and refusal.code == INVALID:
+                raise Refusal("UNAUTHENTICATED", "missing authorization header") from refusal
+            raise
 
     def _filler(self, exchange: Exchange, caller: Caller) -> Callable[[str], Any]:
         def fill(what: str) -> Any:

@@ -109,7 +109,8 @@ class _Describer:
             described["requestBody"] = body
         described["responses"] = self._responses(route)
         names = [self.components.name(route.system, name) for name in route.system.security]
-        described["security"] = [] if rules.public else [{name: []} for name in names]
+        credentials: list[Json] = [{name: []} for name in names]
+        described["security"] = [*credentials, {}] if rules.guests else [] if rules.public else credentials
         if rules.permissions:
             described["x-permission"] = list(rules.permissions)
         return described

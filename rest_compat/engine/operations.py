@@ -48,6 +48,7 @@ class Rules:
     """What the schema says of the fields an operation begins with."""
 
     public: bool
+    guests: bool  # anybody may ask, but few things are answered to those who have no credential
     permissions: tuple[str, ...]
     refuses: tuple[tuple[str, str | None], ...]  # codes, with the finer reason where there is one
 
@@ -297,15 +298,16 @@ def _parts(path: Steps, value: ValueNode) -> Iterator[tuple[Steps, str]]:
 def _rules(document: RouteDocument, used: Mapping[str, Fragment], schema: ApiSchema) -> Rules:
     root = schema.executable.get_root_type(document.node.operation)
     assert root is not None
-    public, permissions, refuses = True, [], []
+    public, guests, permissions, refuses = True, False, [], []
     for node in _root_fields(document, used):
         field = root.fields.get(node.name.value)
         access = (directives_of(field, "access") if field is not None else None) or {}
-        public = public and (field is None or access.get("level") == "PUBLIC")
+        public = public and (field is None or access.get("level") in ("PUBLIC", "GUEST"))
+        guests = guests or access.get("level") == "GUEST"
         permissions += [access["permission"]] if access.get("permission") else []
         told = (directives_of(field, "refuses") if field is not None else None) or {}
         refuses += [_refused(word) for word in told.get("codes", ())]
-    return Rules(public, tuple(dict.fromkeys(permissions)), tuple(dict.fromkeys(refuses)))
+    return Rules(public, guests, tuple(dict.fromkeys(permissions)), tuple(dict.fromkeys(refuses)))
 
 
 def _refused(word: str) -> tuple[str, str | None]:

@@ -43,7 +43,7 @@ class RootField:
 
     @property
     def public(self) -> bool:
-        return self.access.get("level") == "PUBLIC"
+        return self.access.get("level") in ("PUBLIC", "GUEST")
 
     @property
     def permission(self) -> str | None:

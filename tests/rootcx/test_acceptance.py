@@ -871,3 +871,13 @@ def test_a_declaration_shows_large_numbers_as_well(admin: Person) -> None:
     shown = admin.data("query($id: ID!) { app(id: $id) { dataContract manifest } }", id=app.app_id)["app"]
     assert shown["dataContract"][0]["fields"][0] == shown["manifest"]["dataContract"][0]["fields"][0] == field
     assert app.create("parcels", meta=[])["value"] == 1e30
+
+
+def test_a_call_without_a_credential_is_asked_for_one_before_its_input_is_looked_at(stoa: Stoa, admin: Person) -> None:
+    path = "/api/v1/apps/nothing/rpc"
+    stranger = stoa.client().post(path, json={})
+    assert (stranger.status_code, stranger.headers["www-authenticate"]) == (401, "Bearer")
+    known = admin.client.post(path, json={})
+    assert (known.status_code, known.json()["field"]) == (400, "method")
+    (operation,) = stoa.client().get("/openapi/rootcx.json").json()["paths"]["/api/v1/apps/{appId}/rpc"].values()
+    assert operation["security"] == [{"bearer": []}, {}]
