@@ -98,13 +98,30 @@ class AppNames:
 
     @cached_property
     def _types(self) -> dict[str, str]:
-        names = distinct({name: pascal(singular(name)) for name in self._schema.types})
-        taken = TAKEN | {type + suffix for type in names.values() for suffix in AROUND}
-        return {name: f"{type}Record" if type in taken else type for name, type in names.items()}
+        """Type name by entity: no two of them, nor any two of the types around them, are called the same."""
+        taken, found = set(TAKEN), {}
+        for name, type in distinct({name: pascal(singular(name)) for name in self._schema.types}).items():
+            while any(type + suffix in taken for suffix in ("", *AROUND)):
+                type += "Record" if not type.endswith("Record") else "_"
+            taken.update(type + suffix for suffix in ("", *AROUND))
+            found[name] = type
+        return found
 
     @cached_property
     def _many(self) -> dict[str, str]:
         return distinct({name: camel(name) for name in self._schema.types})
+
+    @cached_property
+    def _ones(self) -> dict[str, str]:
+        """The name of one record by entity: that of its type, unless a list is called so."""
+        taken, found = set(self._many.values()), {}
+        for entity, type in self._types.items():
+            name = type[:1].lower() + type[1:]
+            while name in taken:
+                name += "ById"
+            taken.add(name)
+            found[entity] = name
+        return found
 
     @cached_property
     def _backwards(self) -> dict[str, list[tuple[ObjectType, Field]]]:
@@ -130,7 +147,6 @@ class AppNames:
     def _make(self, entity: ObjectType) -> EntityNames:
         type = self._types[entity.name]
         many = self._many[entity.name]
-        one = camel(singular(entity.name))
         fields = {name: raw for raw, name in distinct({raw: camel(raw) for raw in entity.columns}).items()}
         relations: dict[str, Relation] = {}
         for field in entity.fields:
@@ -140,7 +156,7 @@ class AppNames:
         for other, field in self._backwards.get(entity.name, ()):
             name = self._free(self._back_name(entity, other, field), fields, relations)
             relations[name] = Relation(name, field, other.name, back=True)
-        return EntityNames(type, many, one if one != many else f"{one}ById", fields, relations)
+        return EntityNames(type, many, self._ones[entity.name], fields, relations)
 
     def _back_name(self, entity: ObjectType, other: ObjectType, field: Field) -> str:
         """`contacts`, or `contactsByManager` where several links of the other entity lead here."""

@@ -1,0 +1,45 @@
+"""Names of a typed schema: whatever an app calls its entities, no two types are called the same."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.types import field_type
+from graph.typed.names import AROUND, TAKEN, AppNames
+
+WORDS = ["contact", "contacts", "list", "lists", "where", "group", "by", "key", "order", "change", "query", "user", "x"]
+entities = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map("_".join), min_size=1, max_size=8, unique=True
+)
+
+
+def names_of(entities: list[str]) -> AppNames:
+    types = {name: ObjectType(name, (Field("name", field_type("text")),)) for name in entities}
+    return AppNames(AppSchema(None, "app", "App", "app", 1, types))
+
+
+@given(entities)
+def test_no_two_types_are_called_the_same(entities: list[str]) -> None:
+    names = names_of(entities)
+    made = [names.of(entity).type + suffix for entity in entities for suffix in ("", *AROUND)]
+    assert len(made) == len(set(made))
+    assert not TAKEN & set(made)
+
+
+@given(entities)
+def test_no_two_root_fields_are_called_the_same(entities: list[str]) -> None:
+    names = names_of(entities)
+    made = [name for entity in entities for name in (names.of(entity).one, names.of(entity).many)]
+    assert len(made) == len(set(made)), made
+
+
+def test_names_are_what_one_would_expect() -> None:
+    names = names_of(["companies", "deal_contacts", "people", "status"])
+    assert [
+        (names.of(e).type, names.of(e).one, names.of(e).many) for e in ("companies", "deal_contacts", "people")
+    ] == [
+        ("Company", "company", "companies"),
+        ("DealContact", "dealContact", "dealContacts"),
+        ("Person", "person", "people"),
+    ]
+    assert names.of("status").one == "statusById"
