@@ -12,6 +12,7 @@ from graph.audit import AuditLogQuery
 from graph.collaboration import CollaborationMutation, CollaborationQuery
 from graph.crons import CronsMutation, CronsQuery
 from graph.history import HistoryMutation, HistoryQuery
+from graph.hooks import HooksMutation, HooksQuery
 from graph.identity import IdentityMutation, IdentityQuery
 from graph.integrations import IntegrationsMutation, IntegrationsQuery
 from graph.jobs import JobsMutation, JobsQuery, JobsSubscription
@@ -23,6 +24,7 @@ from graph.secrets import SecretsMutation, SecretsQuery
 from graph.sign_in import SignInMutation, SignInQuery
 from graph.storage import StorageMutation, StorageQuery
 from graph.transfer import TransferQuery
+from graph.webhooks import WebhooksMutation, WebhooksQuery
 from graph.workers import WorkersMutation, WorkersQuery, WorkersSubscription
 
 Query = merge_types(
@@ -45,6 +47,8 @@ Query = merge_types(
         AgentsQuery,
         JobsQuery,
         CronsQuery,
+        WebhooksQuery,
+        HooksQuery,
     ),
 )
 Mutation = merge_types(
@@ -64,6 +68,8 @@ Mutation = merge_types(
         AgentsMutation,
         JobsMutation,
         CronsMutation,
+        WebhooksMutation,
+        HooksMutation,
     ),
 )
 Subscription = merge_types(

@@ -13,6 +13,7 @@ from domain.apps.model import App
 from domain.apps.reserved import is_reserved
 from domain.collaboration import attached
 from domain.crons import service as crons
+from domain.hooks import service as hooks
 from domain.jobs import service as jobs
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
@@ -22,6 +23,7 @@ from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, weighed
 from domain.secrets import service as secrets
 from domain.storage import app_files
+from domain.webhooks import service as webhooks
 from domain.workers import service as workers
 from domain.workers.model import Part
 
@@ -83,6 +85,8 @@ async def install(ctx: Ctx, source: object, *, accept_loss: bool = False) -> Ins
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
     await crons.declare(ctx, app.id, manifest.document["crons"])
+    await webhooks.declare(ctx, app.id, manifest.document["webhooks"])
+    await hooks.declare(ctx, app.id, manifest.document.get("trigger"))
     code = await workers.deployment(ctx, app.id, Part.BACKEND)
     await agents.follow(ctx, app, None if code is None else code.agent)
     ctx.changed_apps.add(app.id)
@@ -192,6 +196,7 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     await alone(ctx, app_id)
     await workers.forget(ctx, app_id)  # which may be there without the app, as may jobs
     await jobs.forget(ctx, app_id)
+    await hooks.forget(ctx, app_id)
     await agents.forget(ctx, app_id)
     there = await ctx.first(ctx.visible(App).where(App.id == app_id).with_for_update())
     if there is None:
@@ -199,6 +204,7 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     await ctx.fetch(Statement(f"DROP SCHEMA IF EXISTS {quoted(there.schema_name)} CASCADE"))
     await ctx.remove(there)
     await secrets.discard_all(ctx, secrets.app_scope(app_id))
+    await webhooks.forget(ctx, app_id)
     await app_files.forget(ctx, app_id)
     await attached.forget_app(ctx, app_id)
     ctx.changed_apps.add(app_id)

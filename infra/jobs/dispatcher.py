@@ -16,9 +16,11 @@ from uuid import UUID, uuid4
 import orjson
 
 from domain.access.permissions import Verb, record_key
+from domain.agents import delegations
+from domain.agents.ports import Trigger
 from domain.jobs.events import JobChanged
-from domain.jobs.model import JobStatus
-from domain.kernel.ctx import Actor
+from domain.jobs.model import JobKind, JobOrigin, JobStatus
+from domain.kernel.ctx import Actor, Request
 from domain.kernel.errors import DomainError, Failed, Missing, TimedOut, Unavailable, permission_denied
 from domain.kernel.rawjson import json_of
 from domain.kernel.reading import json_problem
@@ -41,6 +43,13 @@ ERROR_CHARS_MAX = 8192
 
 # What a database that is away, or busy, does to one statement: the next try will tell.
 AWAY = (Unavailable, TimedOut, StatementRefused)
+
+REQUEST = Request(door="job")
+TRIGGERS = {
+    JobOrigin.CRON: Trigger.CRON,
+    JobOrigin.HOOK: Trigger.HOOK,
+    JobOrigin.WEBHOOK: Trigger.WEBHOOK,
+}
 
 _HOOK_SQL = "SELECT app_id, entity FROM stoa.record_hooks WHERE id = $1"
 
@@ -130,18 +139,29 @@ class Dispatcher:
 
     async def _done(self, job: Taken) -> Any:
         """What the job comes to. Raises DomainError."""
-        payload = orjson.loads(job.payload)
-        caller = await self._caller(job, payload)
-        return await self._platform.workers.run_job(job.tenant_id, job.app_id, str(job.id), payload, caller)
-
-    async def _caller(self, job: Taken, payload: Any) -> WorkerCaller:
-        """In whose name it runs. Raises Failed for nobody's; Unauthenticated for one who may not act any more."""
         if job.user_id is None:
             raise Failed("the job is nobody's: there is no user to run it as")
         actor = await self._platform.principals.account(job.tenant_id, job.user_id)
         if job.hook_id is not None:
             await self._refuse_to_show(job, actor)
-        return WorkerCaller(job.user_id, actor.email)
+        payload = orjson.loads(job.payload)
+        if job.kind is JobKind.AGENT:
+            return await self._told_agent(job, actor, payload)
+        caller = WorkerCaller(job.user_id, actor.email)
+        return await self._platform.workers.run_job(job.tenant_id, job.app_id, str(job.id), payload, caller)
+
+    async def _told_agent(self, job: Taken, actor: Actor, payload: Any) -> Any:
+        """What the app's agent answers. Raises DomainError."""
+        owner_id, hook_id = job.user_id, job.hook_id
+        if owner_id is not None and hook_id is not None:  # whose hook is as good as their word
+            await self._platform.perform(
+                actor, REQUEST, lambda ctx: delegations.give(ctx, job.app_id, owner_id, hook_id)
+            )
+        message = message_of(job.origin, payload)
+        reply = await self._platform.ports.agents.invoke(
+            job.tenant_id, job.app_id, owner_id, message, TRIGGERS[job.origin]
+        )
+        return {"response": reply.response, "session_id": str(reply.session_id)}
 
     async def _refuse_to_show(self, job: Taken, actor: Actor) -> None:
         """Raises Denied for the record of a hook whose owner may not read it any more; Missing without the hook."""
@@ -206,6 +226,15 @@ class Dispatcher:
             with suppress(*AWAY, TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
                     await self._queue.tell(last)
+
+
+def message_of(origin: JobOrigin, payload: Any) -> str:
+    """What an agent is told of a job."""
+    if origin is JobOrigin.HOOK:
+        record = orjson.dumps(payload["record"] or payload["old_record"], option=orjson.OPT_INDENT_2).decode()
+        return f"{payload['operation']} of the record {payload['record_id']} of {payload['entity']}:\n{record}"
+    message = payload.get("message") if isinstance(payload, dict) else None
+    return message if isinstance(message, str) and message else "Scheduled invocation"
 
 
 def _failed(job: Taken, error: str) -> Outcome:

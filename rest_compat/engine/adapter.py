@@ -44,6 +44,8 @@ from rest_compat.engine.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
+SHORT_BYTES_MAX = 2**20  # what is so short at most is no file that somebody sends for minutes
+
 _BRACES = re.compile(r"\{[^}]*\}")
 
 
@@ -197,7 +199,7 @@ class RestAdapter:
             raise refusal
         _refuse_other_media(route, exchange)
         whose = caller.user_id or exchange.client_ip
-        with self._uploads.one_of(whose) if compiled.binding.takes_files else nullcontext():
+        with self._uploads.one_of(whose) if _takes_long(route) else nullcontext():
             bound = await self._bound(route, call, exchange, caller)
             if route.streams:
                 await self._stream(route, bound, caller, exchange, receive)
@@ -228,6 +230,8 @@ class RestAdapter:
                     return exchange.request_headers.get("user-agent")
                 case "USER_ID":
                     return caller.user_id
+                case "HEADERS":
+                    return exchange.plain_headers
             return self._base_url
 
         return fill
@@ -351,6 +355,11 @@ def _encoded(route: Route, body: Any, meta: Meta, status: int) -> tuple[bytes, s
     if route.enveloped and route.system.wrap is not None:
         body = route.system.wrap(body, meta)
     return dumped(body), JSON
+
+
+def _takes_long(route: Route) -> bool:
+    """Whether what comes with a request may be so much that only few of them are under way."""
+    return route.compiled.binding.takes_files and not 0 < route.body_bytes_max <= SHORT_BYTES_MAX
 
 
 def _refuse_other_media(route: Route, exchange: Exchange) -> None:

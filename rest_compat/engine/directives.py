@@ -113,7 +113,17 @@ enum RestList {
   JSON
 }
 enum RestCase { LOWER UPPER }
-enum RestFill { NOW NEW_ID REQUEST_ID CLIENT_IP USER_AGENT BASE_URL USER_ID }
+enum RestFill {
+  NOW
+  NEW_ID
+  REQUEST_ID
+  CLIENT_IP
+  USER_AGENT
+  BASE_URL
+  USER_ID
+  "All headers as an object, by name in lower case, but those that say who asks; of several of a name, all with commas."
+  HEADERS
+}
 enum RestTransform {
   LOWER
   UPPER

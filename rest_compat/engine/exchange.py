@@ -9,6 +9,8 @@ from rest_compat.engine.answers import JSON, Headers, dumped, etag_of, matches, 
 from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import Meta, System
 
+CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
 
 class Exchange:
     """What has been said so far. `headers` belong to any answer there will be."""
@@ -69,6 +71,11 @@ class Exchange:
             key, text = name.decode("latin-1"), value.decode("latin-1")
             found[key] = f"{found[key]}, {text}" if key in found else text
         return found
+
+    @property
+    def plain_headers(self) -> dict[str, str]:
+        """The request's headers but those that say who asks."""
+        return {name: value for name, value in self.request_headers.items() if name not in CREDENTIALS}
 
     async def reply(self, status: int, body: bytes, headers: Headers) -> None:
         """An answer at once. What is read gets an entity tag, and what the caller has already is not sent again."""

@@ -34,6 +34,7 @@ ELSEWHERE: Mapping[str, str] = {
     "rootcx.deleteAgent": "tests/agents: takes an agent, which takes deployed code",
     "rootcx.getAgentSession": "tests/agents: takes an agent that was asked",
     "rootcx.decideAgentApproval": "tests/agents: takes an agent that waits",
+    "rootcx.receiveWebhook": "tests/jobs: asks the app's worker",
     "stoa.readFile": "tests/storage: takes a token that was made before",
 }
 
@@ -183,6 +184,18 @@ def _rescheduled_cron(world: "World", drawing: Drawing) -> dict[str, Any]:
     return {**_cron(world, drawing), "schedule": drawing.random.choice([None, "15 2 * * *"])}
 
 
+def _hook(world: "World", drawing: Drawing) -> dict[str, Any]:
+    made = world.both(
+        'mutation { createRecordHook(app: "stage", entity: "labels", operation: DELETE) { id } }',
+    )
+    return {"appId": "stage", "id": made["createRecordHook"]["id"]}
+
+
+def _new_hook(world: "World", drawing: Drawing) -> dict[str, Any]:
+    operation = drawing.random.choice(["INSERT", "UPDATE", "DELETE"])
+    return {"appId": "stage", "entity": "labels", "operation": operation, "action_config": None, "runAs": None}
+
+
 RECIPES: Mapping[str, Recipe] = {
     "rootcx.deleteRecord": _record,
     "rootcx.updateRole": _role,
@@ -209,6 +222,9 @@ RECIPES: Mapping[str, Recipe] = {
     "rootcx.unbindIntegration": _binding,
     "rootcx.enqueueJob": _new_job,
     "rootcx.getJob": _job,
+    "rootcx.getHook": _hook,
+    "rootcx.createHook": _new_hook,
+    "rootcx.deleteHook": _hook,
     "rootcx.createCron": _new_cron,
     "rootcx.updateCron": _rescheduled_cron,
     "rootcx.deleteCron": _cron,

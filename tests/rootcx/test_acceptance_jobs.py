@@ -1,5 +1,8 @@
 """RootCX's acceptance behaviours about jobs, crons, webhooks and hooks, by their numbers."""
 
+import base64
+import hashlib
+import hmac
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -93,13 +96,13 @@ def test_42_jobs_are_listed_by_status_newest_first(admin: Person, app: App) -> N
 # Crons.
 
 CRONS = "/api/v1/apps/atelier/crons"
+PARCELS = build.entity("parcels", build.field("code", required=True))
 
 
 @pytest.fixture(scope="module")
 def installed(admin: Person, app: App) -> App:
     """The app with its manifest, which crons, webhooks and hooks need."""
-    parcels = build.entity("parcels", build.field("code"))
-    build.app(admin, parcels, app_id="atelier")
+    build.app(admin, PARCELS, app_id="atelier")
     return app
 
 
@@ -224,3 +227,112 @@ def test_46_crons_are_those_of_the_manifest_unless_it_lists_none(admin: Person, 
     answer = admin.client.post("/api/v1/apps", json=wrong)
     assert (answer.status_code, answer.json()["field"]) == (400, "crons.1.schedule")
     assert admin.client.get("/api/v1/apps/mill/crons").json() == [only]
+
+
+# Webhooks.
+
+
+def webhooks(admin: Person, app_id: str, *entities: dict[str, Any], **declared: Any) -> list[dict[str, Any]]:
+    """The webhooks of an app after it was installed."""
+    answer = admin.client.post("/api/v1/apps", json=build.manifest(*entities, app_id=app_id, **declared))
+    assert answer.status_code == 200, answer.text
+    found = admin.client.get(f"/api/v1/apps/{app_id}/webhooks")
+    assert found.status_code == 200
+    rows: list[dict[str, Any]] = found.json()
+    return rows
+
+
+def test_46_webhooks_are_those_of_the_manifest_unless_it_lists_none(stoa: Stoa, admin: Person) -> None:
+    both = webhooks(admin, "press", webhooks=["b", {"name": "a", "method": "onA"}])
+    assert [(row["name"], row["method"]) for row in both] == [("a", "onA"), ("b", "POST")]
+    for row in both:
+        assert set(row) == {"id", "name", "method", "prefix", "token", "url", "createdAt"}
+        assert row["url"] == f"{stoa.base_url}/api/v1/hooks/{row['token']}"
+        assert (len(row["token"]), row["token"].startswith(row["prefix"]), len(row["prefix"])) == (43, True, 12)
+        assert row["createdAt"].endswith("Z")
+    assert webhooks(admin, "press", webhooks=["b", {"name": "a", "method": "onA"}]) == both
+    (only,) = webhooks(admin, "press", webhooks=[{"name": "b", "method": "onB"}])
+    assert only == {**both[1], "method": "onB"}
+    assert webhooks(admin, "press", webhooks=[]) == [only]
+    assert webhooks(admin, "press") == [only]
+    assert stoa.client().post(f"/api/v1/hooks/{both[0]['token']}").status_code == 404
+
+
+def signed(secret: str, body: bytes, age_s: float = 0) -> dict[str, str]:
+    at = str(int(time.time() - age_s))
+    made = hmac.new(secret.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return {"x-webhook-timestamp": at, "x-webhook-signature": f"sha256={made}"}
+
+
+def test_47_what_is_posted_to_a_webhook_is_given_to_the_code(stoa: Stoa, admin: Person, installed: App) -> None:
+    (hook,) = webhooks(admin, "atelier", PARCELS, webhooks=[{"name": "carrier-events", "method": "onEvt"}])
+    path, anybody = f"/api/v1/hooks/{hook['token']}", stoa.client()
+    body = b'{"state":  "lost"}'
+    answer = anybody.post(path, content=body, headers={"content-type": "application/json", "x-carrier": "acme"})
+    assert (answer.status_code, answer.json()) == (200, {"heard": "carrier-events"})
+    event = installed.call("events")[-1]
+    assert set(event["params"]) == {"name", "headers", "body", "rawBody"}
+    assert (event["params"]["name"], event["params"]["body"]) == ("carrier-events", {"state": "lost"})
+    assert base64.b64decode(event["params"]["rawBody"]) == body
+    headers = event["params"]["headers"]
+    assert (headers["content-type"], headers["x-carrier"]) == ("application/json", "acme")
+    assert event["caller"]["userId"] == admin.id
+
+    query = '{ webhooks(app: "atelier") { nodes { signingSecret } } }'
+    secret = admin.data(query)["webhooks"]["nodes"][0]["signingSecret"]
+    count = len(installed.call("events"))
+    for headers in (
+        signed("not the secret", body),
+        signed(secret, b'{"state":"lost"}'),
+        signed(secret, body, age_s=600),
+        signed(secret, body, age_s=-600),
+        {**signed(secret, body), "x-webhook-timestamp": "soon"},
+    ):
+        assert anybody.post(path, content=body, headers=headers).status_code == 403
+    assert len(installed.call("events")) == count
+    assert anybody.post(path, content=body, headers=signed(secret, body)).status_code == 200
+    wrong = anybody.post("/api/v1/hooks/no-such-token", content=body)
+    assert (wrong.status_code, "invalid webhook token" in wrong.json()["error"]) == (404, True)
+
+
+# Hooks.
+
+
+def test_58_a_change_of_a_record_is_a_job(admin: Person, installed: App) -> None:
+    made = admin.client.post(
+        "/api/v1/apps/atelier/hooks", json={"entity": "parcels", "operation": "UPDATE", "action_type": "job"}
+    )
+    assert (made.status_code, made.json()["active"], made.json()["action_config"]) == (200, True, {})
+    id = made.json()["id"]
+    assert [row["id"] for row in admin.client.get("/api/v1/apps/atelier/hooks").json()] == [id]
+
+    def heard() -> list[dict[str, Any]]:
+        return [job for job in installed.call("jobs") if job["payload"].get("hook_id") == id]
+
+    parcels = build.Collections(admin, "atelier")
+    before = parcels.create("parcels", code="P-1")
+    after = admin.client.patch(parcels.path("parcels", before["id"]), json={"code": "P-2"}).json()
+    job = eventually(heard)[0]
+    told = {name: job["payload"][name] for name in ("_hook", "entity", "operation", "record_id", "action_type")}
+    assert told == {
+        "_hook": True, "entity": "parcels", "operation": "UPDATE", "record_id": before["id"], "action_type": "job",
+    }  # fmt: skip
+    assert (job["payload"]["record"]["code"], job["payload"]["old_record"]["code"]) == ("P-2", "P-1")
+    assert job["payload"]["record"]["id"] == after["id"]
+    assert job["caller"]["userId"] == admin.id
+    hooks = [{"entity": "parcels", "operation": on, "action_type": "job"} for on in ("INSERT", "DELETE")]
+    others = [admin.client.post("/api/v1/apps/atelier/hooks", json=hook).json()["id"] for hook in hooks]
+    refused = admin.client.post(parcels.path("parcels", "bulk"), json=[{"code": "a"}, {"code": None}])
+    assert refused.status_code == 400
+    rows = parcels.create_many("parcels", [{"code": f"bulk {n}"} for n in range(3)])
+    assert admin.client.delete(parcels.path("parcels", rows[0]["id"])).status_code == 200
+
+    def told_of(hook: str) -> list[Any]:
+        return [job["payload"]["record_id"] for job in installed.call("jobs") if job["payload"].get("hook_id") == hook]
+
+    eventually(lambda: told_of(others[1]) == [rows[0]["id"]])
+    assert sorted(told_of(others[0])) == sorted(row["id"] for row in rows)
+    for hook in (id, *others):
+        gone = admin.client.delete(f"/api/v1/apps/atelier/hooks/{hook}")
+        assert (gone.status_code, gone.json()) == (200, {"ok": True})
+    assert len(heard()) == 1

@@ -494,6 +494,14 @@ async def test_what_the_server_fills_is_not_the_callers_to_give(rest: Serve) -> 
     assert await got(routes, "/r", headers={"user-agent": "me/1"}) == {"text": "127.0.0.1", "other": "me/1"}
 
 
+async def test_headers_are_filled_in_without_those_that_say_who_asks(rest: Serve) -> None:
+    routes = rest('mutation q($any: JSON @fill(with: HEADERS)) @rest(method: POST, path: "/e") { echo(any: $any) }')
+    headers = [("X-One", "1"), ("X-Two", "a"), ("X-Two", "b"), ("Authorization", "Bearer token-u1"), ("Cookie", "a=b")]
+    told = (await routes.post("/e", headers=headers)).json()["any"]
+    assert (told["x-one"], told["x-two"]) == ("1", "a, b")
+    assert not {"authorization", "cookie", "X-One"} & told.keys()
+
+
 # Forms and files.
 
 UPLOAD = """
