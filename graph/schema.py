@@ -25,6 +25,7 @@ from graph.sign_in import SignInMutation, SignInQuery
 from graph.storage import StorageMutation, StorageQuery
 from graph.transfer import TransferQuery
 from graph.webhooks import WebhooksMutation, WebhooksQuery
+from graph.transfer import TransferMutation, TransferQuery, TransferSubscription
 from graph.workers import WorkersMutation, WorkersQuery, WorkersSubscription
 
 Query = merge_types(
@@ -59,6 +60,7 @@ Mutation = merge_types(
         AppsMutation,
         RecordsMutation,
         HistoryMutation,
+        TransferMutation,
         CollaborationMutation,
         SecretsMutation,
         IntegrationsMutation,
@@ -73,7 +75,8 @@ Mutation = merge_types(
     ),
 )
 Subscription = merge_types(
-    "Subscription", (RecordsSubscription, WorkersSubscription, AgentsSubscription, JobsSubscription)
+    "Subscription",
+    (RecordsSubscription, WorkersSubscription, AgentsSubscription, JobsSubscription, TransferSubscription),
 )
 
 

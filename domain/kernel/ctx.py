@@ -216,6 +216,11 @@ class Ctx:
         async with self._turn:
             return await self._unit.fetch(statement)
 
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Add rows to a table by COPY. Raises as `fetch` does."""
+        async with self._turn:
+            await self._unit.copy(table, columns, rows)
+
     async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
         """The rows of a compiled statement, so many at a time, by a connection of its own. Raises as `fetch` does."""
         async with aclosing(self._unit.follow(statement, at_once)) as batches:

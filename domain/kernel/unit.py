@@ -31,6 +31,10 @@ class Unit(Protocol):
         """The rows of `statement`. Raises StatementRefused, TimedOut, Unavailable."""
         ...
 
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Add rows to a table by COPY; in a unit that writes. Raises as `fetch` does."""
+        ...
+
     def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
         """The rows of `statement`, so many at a time, as they are at the first of them; a unit that reads only.
 

@@ -155,6 +155,16 @@ class DatabaseUnit:
             return await _fetch(self._pool, statement)
         return await self.run(lambda session: _in_session(session, statement))
 
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Add rows to a table by COPY, in the transaction of a writing unit."""
+
+        async def add(session: AsyncSession) -> None:
+            raw = await (await session.connection()).get_raw_connection()
+            assert raw.driver_connection is not None
+            await raw.driver_connection.copy_records_to_table(table, columns=columns, records=rows)
+
+        await self.run(add)
+
     async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
         """The rows of `statement`, so many at a time, by a cursor of a connection of their own."""
         assert self._pool is not None

@@ -1,4 +1,4 @@
-"""What goes with records: finding the deleted ones in the log of changes; comments, associations, shares, views.
+"""What goes with records: the deleted ones in the log of changes, comments, associations, shares, views, imports.
 
 Revision: 0010
 After: 0009
@@ -20,6 +20,7 @@ DELETED_INDEXES = {
     "ix_audit_log_deleted": ["tenant_id", "app_id", "entity", "id"],
     "ix_audit_log_deleted_at": ["changed_at"],
 }
+IMPORT_COUNTS = ("read", "created", "updated", "skipped", "failed")
 RECORD = ["tenant_id", "app_id", "entity", "record_id"]
 
 # The roles somebody holds, with those they inherit from; as deep as `domain.access` follows them.
@@ -130,10 +131,32 @@ def upgrade() -> None:
         schema="stoa",
         postgresql_nulls_not_distinct=True,
     )
+    op.create_table(
+        "imports",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("app_id", sa.Text(), nullable=False),
+        sa.Column("entity", sa.Text(), nullable=False),
+        sa.Column("filename", sa.Text(), nullable=True),
+        sa.Column("dry_run", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in IMPORT_COUNTS),
+        sa.Column("errors", JSONB(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("created_by", sa.Uuid(), nullable=False),
+        sa.Column("heard_at", MOMENT, nullable=False),
+        sa.Column("finished_at", MOMENT, nullable=True),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_imports"),
+        schema="stoa",
+    )
+    listing = ["tenant_id", "app_id", "entity", "created_at"]
+    op.create_index("ix_imports_tenant_id_app_id_entity_created_at", "imports", listing, schema="stoa")
+    op.create_index("ix_imports_created_at", "imports", ["created_at"], schema="stoa")
 
 
 def downgrade() -> None:
-    for table in ("saved_views", "record_shares", "record_associations", "record_comments"):
+    for table in ("imports", "saved_views", "record_shares", "record_associations", "record_comments"):
         op.drop_table(table, schema="stoa")
     op.execute("DROP FUNCTION stoa.held_roles(uuid, uuid)")
     for name in DELETED_INDEXES:

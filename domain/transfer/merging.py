@@ -1,0 +1,128 @@
+"""Many rows into a table at once: checked rows wait in a table of the transaction's own, and go over by MERGE.
+
+A constraint refuses a statement, not a row. So rows go over in portions; one that is refused is halved until the bad
+rows stand alone, each with the refusal that an ordinary write of it would have got. That needs to know nothing of what
+constraints there are, and it also lets a row follow another one that is about the same record.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import DomainError
+from domain.kernel.unit import Statement, StatementRefused
+from domain.records.declared import Field
+from domain.records.naming import literal, quoted
+from domain.records.opening import Opened
+from domain.records.plan import default_sql
+from domain.records.refusals import DeclarationChanged, record_refusal
+from domain.records.service import author
+from domain.records.sql import ROW, Params, relation
+
+PORTION = 2000  # rows
+WAITING = "import_rows"
+# Columns of our own beside the fields' have names that no field can have.
+NUMBER, VALUES = '"row number"', '"row values"'
+
+
+class Write(StrEnum):
+    """What is done with rows: those whose key a record has are about that one."""
+
+    INSERT = "insert"
+    UPDATE = "update"  # rows about no record are left out
+    UPSERT = "upsert"
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What to do with the rows: `fields` are all that any of them has, `key` is a unique one."""
+
+    at: Opened
+    fields: Sequence[Field]
+    write: Write
+    key: Field | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of a row: INSERT or UPDATE of a record, or a refusal, with the line the row begins in."""
+
+    number: int
+    action: str | None
+    record_id: str | None
+    refusal: DomainError | None = None
+    line: int | None = None
+
+
+async def prepare(ctx: Ctx) -> None:
+    """Make the table in which rows wait, and say who writes them."""
+    columns = "(number bigint PRIMARY KEY, line bigint, row jsonb NOT NULL)"
+    await ctx.fetch(Statement(f"CREATE TEMPORARY TABLE {WAITING} {columns} ON COMMIT DROP"))
+    who = author(ctx)
+    told = {"stoa.actor": who.user_id, "stoa.delegator": who.delegator_id, "stoa.door": who.door}
+    settings = ", ".join(f"set_config('{name}', ${number}::text, true)" for number, name in enumerate(told, start=1))
+    await ctx.fetch(Statement(f"SELECT {settings}", tuple(str(value) for value in told.values())))
+
+
+async def wait(ctx: Ctx, rows: Sequence[tuple[int, int | None, str]]) -> None:
+    """Let rows wait: their numbers, the lines they begin in, and their values in stored form as JSON text."""
+    if rows:
+        await ctx.copy(WAITING, ("number", "line", "row"), rows)
+
+
+async def merge(ctx: Ctx, what: Merge, last: int) -> AsyncGenerator[list[Merged], None]:
+    """What becomes of the waiting rows up to the number `last`, a portion at a time."""
+    for begin in range(1, last + 1, PORTION):
+        yield await _portion(ctx, what, begin, min(begin + PORTION - 1, last))
+
+
+async def _portion(ctx: Ctx, what: Merge, begin: int, end: int) -> list[Merged]:
+    await ctx.fetch(Statement("SAVEPOINT portion"))
+    try:
+        rows = await ctx.fetch(_statement(what, begin, end))
+    except StatementRefused as refused:
+        await ctx.fetch(Statement("ROLLBACK TO SAVEPOINT portion"))
+        if begin < end:
+            middle = (begin + end) // 2
+            return [*await _portion(ctx, what, begin, middle), *await _portion(ctx, what, middle + 1, end)]
+        refusal = record_refusal(what.at.schema, what.at.entity, refused)
+        if not isinstance(refusal, DomainError) or isinstance(refusal, DeclarationChanged):
+            raise refusal from refused
+        found = await ctx.fetch(Statement(f"SELECT line FROM {WAITING} WHERE number = $1", (begin,)))
+        return [Merged(begin, None, None, refusal, found[0]["line"])]
+    await ctx.fetch(Statement("RELEASE SAVEPOINT portion"))
+    return [Merged(row["number"], row["action"], row["id"]) for row in rows]
+
+
+def _statement(what: Merge, begin: int, end: int) -> Statement:
+    """A row's fields that it has no value for take their default in a new record, and stay in one that is there."""
+    params = Params()
+    numbers = f"i.number BETWEEN {params.add(begin, 'bigint')} AND {params.add(end, 'bigint')}"
+    typed = ", ".join(f"{quoted(field.name)} {field.type.column}" for field in what.fields)
+    source = (
+        f"SELECT i.number AS {NUMBER}, i.row AS {VALUES}, v.* "
+        f"FROM {WAITING} i CROSS JOIN LATERAL jsonb_to_record(i.row) AS v ({typed}) WHERE {numbers} ORDER BY i.number"
+    )
+    met = "false" if what.key is None else f"{ROW}.{quoted(what.key.name)} = s.{quoted(what.key.name)}"
+    clauses = []
+    if what.write is not Write.INSERT:
+        sets = [f"{quoted(field.name)} = {_given(field, ROW)}" for field in what.fields if field != what.key]
+        clauses.append(f"WHEN MATCHED THEN UPDATE SET {', '.join([*sets, 'updated_at = now()'])}")
+    if what.write is not Write.UPDATE:
+        names = ", ".join(quoted(field.name) for field in what.fields)
+        values = ", ".join(_given(field, None) for field in what.fields)
+        clauses.append(f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})")
+    sql = (
+        f"MERGE INTO {relation(what.at.schema, what.at.entity)} {ROW} USING ({source}) s ON {met} "
+        f"{' '.join(clauses)} RETURNING merge_action() AS action, s.{NUMBER} AS number, {ROW}.id::text AS id"
+    )
+    return Statement(sql, tuple(params.values))
+
+
+def _given(field: Field, otherwise: str | None) -> str:
+    """The row's value, where it has one; else that of the record `otherwise`, or the default."""
+    type = field.type.column
+    default = default_sql(field, type) or f"NULL::{type}"
+    kept = default if otherwise is None else f"{otherwise}.{quoted(field.name)}"
+    return f"CASE WHEN s.{VALUES} ? {literal(field.name)} THEN s.{quoted(field.name)} ELSE {kept} END"
