@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-GROUPS = ("foundation",)
+GROUPS = ("foundation", "records")
 
 
 def main() -> None:

@@ -1,0 +1,149 @@
+"""The records engine beside its peers: the same requests over the same records, in one run on one database.
+
+Every figure is taken in turns, a short load on each side and around again, so that what else the machine does falls
+on all of them alike. Ratios are medians over the rounds; what they are to reach is beside them.
+"""
+
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import crm
+from bench.load import Measured, load
+from bench.sides import (
+    CREATE,
+    GET,
+    LIMIT,
+    LIST,
+    NESTED,
+    POCKETBASE,
+    POSTGRAPHILE,
+    REST_CREATE,
+    REST_LIST,
+    STOA,
+    WORKLOADS,
+    Side,
+    filled,
+    limit,
+    requests_of,
+    stoa_asks,
+)
+from bench.table import table
+
+SECONDS = 1.0  # of one load
+ROUNDS = 5
+CONNECTIONS = (1, 16, 64)
+REQUESTS = 200  # different ones, of a workload
+
+
+@dataclass(frozen=True)
+class Target:
+    """How many times a peer's requests a second Stoa's are to be, and would like to be."""
+
+    reach: float
+    aim: float | None = None
+
+    def __str__(self) -> str:
+        return f">= {self.reach:g}x" + ("" if self.aim is None else f" (aim {self.aim:g}x)")
+
+
+# With 16 and 64 connections.
+TARGETS: Mapping[tuple[str, str], Target] = {
+    (GET, POSTGRAPHILE): Target(2, 5),
+    (GET, POCKETBASE): Target(1.2),
+    (LIST, POSTGRAPHILE): Target(3),
+    (LIST, POCKETBASE): Target(5),
+    (LIST, LIMIT): Target(0.6, 0.9),
+    (NESTED, POSTGRAPHILE): Target(3),
+    (NESTED, LIMIT): Target(0.8, 0.95),
+    (CREATE, POSTGRAPHILE): Target(1.4, 2),
+    (REST_LIST, POCKETBASE): Target(2.5, 5),
+    (REST_CREATE, POCKETBASE): Target(1.4, 2),
+}
+P99_OVER_P50_MAX = 3.0  # of Stoa, with 64 connections
+
+Row = tuple[str, ...]
+
+
+@dataclass
+class Figures:
+    """What the rounds of one workload over so many connections came to, by side."""
+
+    workload: str
+    connections: int
+    rounds: dict[str, list[Measured]] = field(default_factory=lambda: defaultdict(list))
+
+    def median(self, name: str, of: Callable[[Measured], float]) -> float:
+        """Of a side's rounds."""
+        return statistics.median(of(measured) for measured in self.rounds[name])
+
+    def ratio(self, name: str) -> float:
+        """Stoa's requests a second over another's in the same round."""
+        pairs = zip(self.rounds[STOA], self.rounds[name], strict=True)
+        return statistics.median(ours.requests_per_s / theirs.requests_per_s for ours, theirs in pairs)
+
+
+def run() -> str:
+    """The table of the group."""
+    with tempfile.TemporaryDirectory() as folder, standing(Path(folder), crm.Sizes(), REQUESTS) as sides:
+        rows = [
+            row
+            for workload in WORKLOADS
+            for connections in CONNECTIONS
+            for row in _rows(measured(sides, workload, connections, ROUNDS, SECONDS))
+        ]
+    head = ("workload", "connections", "side", "requests/s", "p50 ms", "p99 ms", "Stoa is", "to reach", "")
+    return table(head, rows)
+
+
+@contextmanager
+def standing(folder: Path, sizes: crm.Sizes, requests: int) -> Iterator[list[Side]]:
+    """All sides, running on their records until the end of the block."""
+    asks = stoa_asks(sizes, requests)
+    with ExitStack() as running:
+        server, statements = running.enter_context(filled(folder, sizes, asks))
+        stoa = Side(STOA, server.address, server.pid, requests_of(asks, server.token))
+        yield [stoa, *running.enter_context(limit(folder, statements))]
+
+
+def measured(sides: Sequence[Side], workload: str, connections: int, rounds: int, seconds: float) -> Figures:
+    """The figures of one workload over so many connections."""
+    figures = Figures(workload, connections)
+    asked = [(side, side.requests[workload]) for side in sides if workload in side.requests]
+    for side, requests in asked:
+        load(side.address, requests, connections, seconds / 2)
+    for _ in range(rounds):
+        for side, requests in asked:
+            figures.rounds[side.name].append(load(side.address, requests, connections, seconds))
+    return figures
+
+
+def _rows(figures: Figures) -> Iterator[Row]:
+    for name in figures.rounds:
+        rate, p50, p99 = (
+            figures.median(name, of)
+            for of in (lambda one: one.requests_per_s, lambda one: one.p50_ms, lambda one: one.p99_ms)
+        )
+        if name == STOA:
+            told = (f"p99 {p99 / p50:.1f}x p50", f"<= {P99_OVER_P50_MAX:g}x", _met(p99 <= P99_OVER_P50_MAX * p50))
+            told = told if figures.connections == max(CONNECTIONS) else ("", "", "")
+        else:
+            told = _against(figures, name)
+        yield (figures.workload, str(figures.connections), name, f"{rate:.0f}", f"{p50:.2f}", f"{p99:.2f}", *told)
+
+
+def _against(figures: Figures, name: str) -> Row:
+    """The ratio to another side, and whether it is what it is to be."""
+    ratio = figures.ratio(name)
+    target = TARGETS.get((figures.workload, name)) if figures.connections > 1 else None
+    if target is None:
+        return (f"{ratio:.2f}x", "", "")
+    return (f"{ratio:.2f}x", str(target), _met(ratio >= target.reach))
+
+
+def _met(so: bool) -> str:
+    return "yes" if so else "NO"
