@@ -1,8 +1,8 @@
-"""What the machine allows: the platform's own statements through plain asyncpg on the same HTTP server, and hello world.
+"""What the machine allows: the platform's own statements through plain asyncpg on the same HTTP server, and hello.
 
 `create` makes the platform with one page more, which tells the statements it has run. `python -m bench.limit URL FILE`
-runs such statements, pickled in a file as a list for each workload, when asked for `/WORKLOAD/N`, both from 0, and says hello
-at `/hello`.
+runs such statements, pickled in a file as a list for each workload, when it is asked for `/WORKLOAD/N`, both numbers
+from 0; at `/hello` it runs none.
 """
 
 import pickle

@@ -165,7 +165,7 @@ def limit(folder: Path, statements: Mapping[str, Sequence[Any]]) -> Iterator[lis
             workload: [Request.of("GET", f"/{number}/{n}", "") for n in range(len(runs))]
             for number, (workload, runs) in numbered
         }
-        hello = dict.fromkeys(WORKLOADS, [Request.of("GET", "/hello", "")])
+        hello = {workload: [Request.of("GET", "/hello", "")] for workload in WORKLOADS}
         yield [Side(LIMIT, address, process.pid, asked), Side(HELLO, address, process.pid, hello)]
 
 
