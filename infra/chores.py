@@ -7,6 +7,7 @@ from sqlalchemy import delete
 
 from domain.collaboration import attached
 from domain.crons import service as crons
+from domain.agents import tidying as agents
 from domain.idempotency import service as idempotency
 from domain.identity.model import Session
 from domain.jobs import service as jobs
@@ -35,6 +36,7 @@ async def tidy(context: dict[str, Any]) -> None:
             await idempotency.forget_old(ctx)
             await outbox.prune(ctx)
             await sign_in.forget_old(ctx)
+            await agents.forget_old(ctx)
             await jobs.forget_old(ctx)
             await crons.forget_old_runs(ctx)
             await attached.forget_gone(ctx)

@@ -11,6 +11,7 @@ from domain.kernel.reading import Node
 NAME_CHARS_MAX = 200
 TEXT_CHARS_MAX = 100_000
 POLICIES_MAX = 200
+CALLS_MAX = 1_000_000  # that a rate may allow
 
 TURNS_DEFAULT, TURNS_MAX = 20, 100
 CONTEXT_TOKENS_DEFAULT, CONTEXT_TOKENS_MAX = 100_000, 10_000_000
@@ -127,9 +128,9 @@ def _limits(node: Node | None) -> Limits | None:
     )
 
 
-def _number(node: Node, key: str, most: int, *, required: bool = False) -> int | None:
+def _number(node: Node, key: str, most: int) -> int | None:
     value = node.raw(key)
-    if value is None and not required:
+    if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise Invalid(node.path(key), f"{node.path(key)} must be a whole number from 1 to {most}")
@@ -158,10 +159,12 @@ def _policy(node: Node) -> Policy:
 
 
 def _rate_limit(node: Node) -> RateLimit:
-    most = _number(node, "max", 1_000_000, required=True)
+    most = _number(node, "max", CALLS_MAX)
+    if most is None:
+        raise Invalid(node.path("max"), f"{node.path('max')} is required")
     window = node.raw("window")
     spelled = _WINDOW.fullmatch(str(window)) if isinstance(window, str | int) and not isinstance(window, bool) else None
     within_s = int(spelled[1]) * _UNIT_S[spelled[2]] if spelled else 0
-    if most is None or within_s == 0:
+    if within_s == 0:
         raise Invalid(node.path("window"), f"{node.path('window')} must be a time like 90s, 30m, 2h or 1d")
     return RateLimit(most, within_s, str(window))

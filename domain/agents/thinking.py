@@ -89,7 +89,7 @@ async def _begun(running: Running) -> Thread:
         running.summaries = thread.summaries
         return thread
     told, files = await running.perform(lambda ctx: _told_before(ctx, running))
-    messages = [Said("user" if one.is_summary else one.role, one.content) for one in told]
+    messages = [Said("user", SUMMARY + one.content) if one.is_summary else Said(one.role, one.content) for one in told]
     message = Said("user", running.facts.message + files)
     return Thread([*messages, message], told_before=[one.id for one in told], summaries=running.summaries)
 

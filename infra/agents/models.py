@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from domain.agents.ports import Delta, ModelName, Prompt, Said, ToolUse, Turn
 from domain.kernel.errors import Failed, Unavailable
-from domain.kernel.outbound import AddressRefused, Unreached
+from domain.kernel.outbound import Unreached
 from infra.agents.transport import guarded_client
 from infra.outbound import HttpOutbound
 from infra.settings import Settings
@@ -108,7 +110,7 @@ def _turn(response: "ModelResponse") -> Turn:
     """What was said in the end. Raises Failed for an answer that broke off."""
     from pydantic_ai.messages import TextPart, ToolCallPart
 
-    if response.finish_reason is None:
+    if not (response.provider_details or {}).get("finish_reason"):  # what the library says without it is its own guess
         raise Failed("the model's answer broke off")
     text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
     uses = tuple(
@@ -124,10 +126,13 @@ def _turn(response: "ModelResponse") -> Turn:
 
 
 def _args(part: Any) -> Any:
+    """The arguments of a call; what is no JSON stays a text, of which the tool says that it is no object."""
+    if not isinstance(part.args, str):
+        return part.args if part.args is not None else {}
     try:
-        return part.args_as_dict()
-    except (ValueError, AssertionError):
-        return part.args  # no object: the tool says so, and the model may try again
+        return orjson.loads(part.args)
+    except orjson.JSONDecodeError:
+        return part.args
 
 
 def _tools(prompt: Prompt) -> "ModelRequestParameters":
@@ -168,7 +173,9 @@ def _answer_parts(said: Said) -> Sequence[Any]:
     from pydantic_ai.messages import TextPart, ToolCallPart
 
     text = [TextPart(said.content)] if said.content else []
-    return [*text, *(ToolCallPart(tool_name=use.name, args=use.args, tool_call_id=use.id) for use in said.uses)]
+    # What was no object is told as one: providers take nothing else back.
+    told = [(use, use.args if isinstance(use.args, dict) else {"arguments": use.args}) for use in said.uses]
+    return [*text, *(ToolCallPart(tool_name=use.name, args=args, tool_call_id=use.id) for use, args in told)]
 
 
 def _failure(name: ModelName, problem: Exception) -> Failed | None:
@@ -178,9 +185,9 @@ def _failure(name: ModelName, problem: Exception) -> Failed | None:
     from openai import OpenAIError
     from pydantic_ai.exceptions import AgentRunError, ModelHTTPError
 
-    cause = _root(problem)
-    if isinstance(cause, AddressRefused | Unreached):
-        return Failed(f"the model's provider cannot be reached: {cause}")
+    unreached = _unreached(problem)
+    if unreached is not None:
+        return Failed(f"the model's provider cannot be reached: {unreached}")
     if isinstance(problem, ModelHTTPError):
         return Failed(f"the model's provider answered {problem.status_code}: {_said(problem.body)}")
     if isinstance(problem, TimeoutError):
@@ -190,11 +197,12 @@ def _failure(name: ModelName, problem: Exception) -> Failed | None:
     return None
 
 
-def _root(problem: BaseException) -> BaseException:
-    """The innermost cause."""
-    while problem.__cause__ is not None or problem.__context__ is not None:
-        problem = problem.__cause__ or problem.__context__  # type: ignore[assignment]
-    return problem
+def _unreached(problem: BaseException) -> Unreached | None:
+    """What our client said, below what the libraries made of it."""
+    cause: BaseException | None = problem
+    while cause is not None and not isinstance(cause, Unreached):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _said(body: object) -> str:

@@ -133,7 +133,7 @@ def _lines(turn: Say) -> Iterator[str]:
     """The stream of a turn: a chunk for each word, one for each half of a call's arguments, the usage at the end."""
     for number, delta in enumerate(_deltas(turn)):
         time.sleep(turn.pause_s)
-        if number == 1 and turn.gate is not None:
+        if number == 2 and turn.gate is not None:
             turn.gate.wait(30)
         yield _line([{"index": 0, "delta": delta, "finish_reason": None}])
     if turn.breaks_off:
