@@ -71,7 +71,7 @@ class Platform:
         self.outbound = HttpOutbound(settings.outbound_networks)
         self.master_keys = LiveRing(settings.master_keys, settings.data_dir, MASTER)
         self.blobs = blob_store(settings)
-        self.workers = Workers(database.fetch, settings.keys)
+        self.workers = Workers(database.fetch, settings.keys, settings.worker_wait)
         self.frontends = Frontends(settings.data_dir / "frontends", self.blobs, database.fetch)
         self.job_changes = JobChanges()
         self.hearers: list[Hear] = [self.job_changes.hear]

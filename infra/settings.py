@@ -207,6 +207,9 @@ class Settings:
         None,
         "host:port where a worker host takes calls of servers elsewhere; else a socket in the folder",
     )
+    worker_wait: int = setting(
+        whole_number(0, 60), 5, "seconds that a call of deployed code waits for a worker host to come up"
+    )
     worker_memory: int = setting(size_bytes, 512 * 2**20, "memory that the code of one deployed app may use")
     worker_network: bool = setting(
         on_or_off, True, "on: deployed code may call public addresses, and STOA_OUTBOUND_NETWORKS"

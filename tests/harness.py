@@ -190,6 +190,7 @@ def running(database_url: str, valkey_url: str | None, folder: Path, **settings:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
+    settings.setdefault("worker_wait", 0)
     chosen = Settings(data_dir=folder, port=port, public_url=f"http://127.0.0.1:{port}", **settings).with_keys()
     app = create_app(chosen, database_url, valkey_url)
     server = uvicorn.Server(

@@ -26,6 +26,7 @@ from infra.workers.leases import App, Elsewhere, Fetch, Place, noted_state, note
 from infra.workers.link import Frame, HostLink, Lost
 from infra.workers.logs import LogHub
 
+LOOK_AGAIN_S = 0.2
 TRUSTED_S = 2.0  # how long we believe that a host has an app
 REMEMBERED_MAX = 10_000
 TRIES = 3
@@ -43,10 +44,11 @@ class Local(AppWorkers, Protocol):
 class Workers:
     """See `domain.workers.ports.AppWorkers`. `local` is the host in this process, where there is one."""
 
-    def __init__(self, fetch: Fetch, keys: Sequence[Key]) -> None:
+    def __init__(self, fetch: Fetch, keys: Sequence[Key], wait_s: float = 0.0) -> None:
         self.local: Local | None = None
         self._fetch = fetch
         self._keys = keys
+        self._wait_s = wait_s
         self._links: dict[str, asyncio.Task[HostLink]] = {}
         self._places: dict[App, tuple[Place, float]] = {}
         self._hubs: dict[App, _Followed] = {}
@@ -201,12 +203,22 @@ class Workers:
         known = self._places.get(app)
         if known is not None and known[1] > monotonic():
             return known[0]
-        place = await place_of(self._fetch, app)
+        place = await self._coming(app)
         if place is None:
             raise Unavailable("no worker host is running: deployed code needs `stoa worker`", retry_after_s=5)
         if len(self._places) >= REMEMBERED_MAX:
             self._places.clear()
         self._places[app] = place, monotonic() + TRUSTED_S
+        return place
+
+    async def _coming(self, app: App) -> Place | None:
+        """The place of the app. Where no host runs, one may be about to: a platform's parts start one by one."""
+        place = await place_of(self._fetch, app)
+        for _ in range(round(self._wait_s / LOOK_AGAIN_S)):
+            if place is not None:
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+            place = await place_of(self._fetch, app)
         return place
 
     async def _link(self, place: Place) -> HostLink:
