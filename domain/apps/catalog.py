@@ -84,5 +84,5 @@ def schema_of(app: App, types: Sequence[ObjectType]) -> AppSchema:
         app_name=app.name,
         schema_name=app.schema_name,
         revision=app.revision,
-        types={type.name: type for type in types},
+        types={type.name: type.in_schema(app.schema_name) for type in types},
     )

@@ -43,14 +43,19 @@ _TOKEN = re.compile(
 )
 
 
-def checked_expression(text: str, columns: Collection[str], path: str) -> str:
-    """`text` as SQL that may be put into a declaration's DDL, in parentheses. Raises Invalid."""
+def checked_expression(text: str, columns: Collection[str], path: str, before_column: str = "") -> str:
+    """`text` as SQL that may be put into a declaration's DDL, in parentheses. Raises Invalid.
+
+    `before_column` is put before each column.
+    """
     if len(text) > EXPRESSION_CHARS_MAX:
         raise Invalid(path, f"{path} must be at most {EXPRESSION_CHARS_MAX} characters")
     tokens = [*_tokens(text, path), ("end", "")]
     known, depth = [], 0
     for (kind, token), (_, following) in pairwise(tokens):
-        known.append(_word(token, following, columns, path) if kind in ("word", "quoted") else token)
+        if kind in ("word", "quoted"):
+            token = _word(token, following, columns, path, before_column)
+        known.append(token)
         depth += {"(": 1, ")": -1}.get(token, 0)
         if depth < 0:
             break
@@ -59,7 +64,7 @@ def checked_expression(text: str, columns: Collection[str], path: str) -> str:
     return " ".join(known)
 
 
-def _word(token: str, following: str, columns: Collection[str], path: str) -> str:
+def _word(token: str, following: str, columns: Collection[str], path: str, before_column: str) -> str:
     """A function or keyword as it is, a column in quotes. Raises Invalid for any other word."""
     name = token.lower().strip('"')
     keyword = token == token.strip('"') and (name in KEYWORDS or (following == "(" and name in FUNCTIONS))
@@ -67,7 +72,7 @@ def _word(token: str, following: str, columns: Collection[str], path: str) -> st
         return token
     if name not in columns or following == "(":
         raise Invalid(path, f"{path} must not use '{token[:80]}'")
-    return f'"{name}"'
+    return f'{before_column}"{name}"'
 
 
 def _tokens(text: str, path: str) -> Iterator[tuple[str, str]]:

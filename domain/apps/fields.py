@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from domain.apps.computing import FORMULA, LOOKUP, PARAMETERS, ROLLUP, Others, computed
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
 from domain.records.declared import USERS, Field, Link, OnDelete
@@ -27,6 +28,8 @@ from domain.records.types import (
 )
 
 OPTIONS_MAX = 1000
+WORDS = (*NATIVE_TYPES, "reference", "user", FORMULA, LOOKUP, ROLLUP)
+COMPUTED = (FORMULA, LOOKUP, ROLLUP)
 CHOICES = ("enum", "multi_enum")  # types that are nothing without their values
 
 
@@ -43,6 +46,7 @@ class Surroundings:
 
     dialect: Dialect
     ids: Mapping[str, FieldType]
+    others: Others | None = None  # None while the stored fields themselves are read
 
 
 def dialect_of(root: Node) -> Dialect:
@@ -151,6 +155,9 @@ def _link(node: Node, around: Surroundings) -> Link | None:
 def _native_field(node: Node, name: str, around: Surroundings) -> Field:
     word = NATIVE_ALIASES.get(node.text("type"), node.text("type"))
     unique = node.flag("unique") or (node.flag("is_primary_key", "isPrimaryKey") and name != "id")
+    if word in COMPUTED:
+        assert around.others is not None
+        return _computed_field(node, name, word, around.others)
     if word in ("reference", "user"):
         made = _reference(node, name, word, around)
     else:
@@ -161,12 +168,26 @@ def _native_field(node: Node, name: str, around: Surroundings) -> Field:
         raise Invalid(node.path("enum_values"), f"{node.path('enum_values')} is required")
     made = replace(
         made,
-        required=node.flag("required") or node.flag("is_primary_key", "isPrimaryKey"),
+        required=node.flag("required") or node.flag("is_primary_key", "isPrimaryKey") or not made.type.written,
         unique=unique,
         description=node.text("description", default=""),
         renamed_from=former_name(node, around.dialect),
     )
     return replace(made, default=_native_default(node, made))
+
+
+def is_computed(node: Node, dialect: Dialect) -> bool:
+    """Whether a field's declaration is of one that nobody writes, and that others can't be computed of."""
+    return dialect is Dialect.STOA and node.text("type") in COMPUTED
+
+
+def _computed_field(node: Node, name: str, word: str, others: Others) -> Field:
+    for key in ("required", "unique", "default_value", "defaultValue", "references", "enum_values", "enumValues"):
+        if node.has(key) and node.raw(key) is not False:
+            raise Invalid(node.path(key), f"{node.path(key)} is not for {word} fields")
+    made = computed(node, name, word, others)
+    described = replace(made, description=node.text("description", default=""))
+    return replace(described, renamed_from=former_name(node, Dialect.STOA))
 
 
 def _native_type(node: Node, key: str) -> FieldType:
@@ -175,7 +196,7 @@ def _native_type(node: Node, key: str) -> FieldType:
     type = native_type(word, node)
     if type is None:
         path = node.path(key)
-        raise Invalid(path, f"{path} '{word[:80]}' is not a field type; there are {', '.join(sorted(NATIVE_TYPES))}")
+        raise Invalid(path, f"{path} '{word[:80]}' is not a field type; there are {', '.join(sorted(WORDS))}")
     return type
 
 
@@ -224,7 +245,12 @@ _FIELD: Mapping[str, tuple[str, ...]] = {
     "on_delete": ("on_delete", "onDelete"),
     "description": ("description",),
 }
-_NATIVE_KEYS = ("unique", "renamed_from", *(key for type in NATIVE_TYPES.values() for key in type.parameters))
+_NATIVE_KEYS = (
+    "unique",
+    "renamed_from",
+    *PARAMETERS,
+    *(key for type in NATIVE_TYPES.values() for key in type.parameters),
+)
 
 
 def kept(node: Node, dialect: Dialect) -> dict[str, Any]:

@@ -4,12 +4,14 @@ Source: the manifest reference of RootCX. Field keys are taken in both spellings
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from domain.access.permissions import is_key
 from domain.apps import fields
+from domain.apps.computing import Others
 from domain.apps.expressions import checked_expression
 from domain.apps.fields import Dialect, dialect_of
 from domain.kernel.errors import Invalid
@@ -120,20 +122,38 @@ def _entities(root: Node, dialect: Dialect) -> Iterator[ObjectType]:
     if len(nodes) > ENTITIES_MAX:
         raise Invalid("dataContract", f"dataContract must have at most {ENTITIES_MAX} entities")
     ids: dict[str, FieldType] = {USERS: UUID_TYPE}
+    by_name: dict[str, Node] = {}
     for node in nodes:
         name = identifier(node, "entityName")
         if name in ids:
             raise Invalid(node.path("entityName"), f"{node.path('entityName')} '{name}' is declared twice")
         own = next((field for field in node.objects("fields") if field.raw("name") == "id"), None)
         ids[name] = fields.id_type(own, dialect)
+        by_name[name] = node
     around = fields.Surroundings(dialect, ids)
-    return (_entity(node, around) for node in nodes)
+
+    @cache
+    def stored_fields(name: str) -> Mapping[str, Field] | None:
+        return _stored_fields(by_name[name], around) if name in by_name else None
+
+    return (_entity(node, around, stored_fields) for node in nodes)
 
 
-def _entity(node: Node, around: fields.Surroundings) -> ObjectType:
+def _stored_fields(entity: Node, around: fields.Surroundings) -> Mapping[str, Field]:
+    """The fields that others may be computed of, the system's own among them."""
+    plain = [node for node in entity.objects("fields", required=True) if not fields.is_computed(node, around.dialect)]
+    made = tuple(fields.field(node, identifier(node, "name"), around) for node in plain)
+    return ObjectType(identifier(entity, "entityName"), made).columns
+
+
+def _entity(
+    node: Node, around: fields.Surroundings, stored_fields: Callable[[str], Mapping[str, Field] | None]
+) -> ObjectType:
     name = identifier(node, "entityName")
+    if around.dialect is Dialect.STOA:
+        around = replace(around, others=Others(name, stored_fields(name) or {}, stored_fields))
     declared = tuple(_fields(node, around))
-    columns = {*SYSTEM_FIELDS, *(field.name for field in declared)}
+    columns = {*SYSTEM_FIELDS, *(field.name for field in declared if field.stored)}
     return ObjectType(
         name=name,
         fields=declared,

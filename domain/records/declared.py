@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from domain.records.computed import Computed
     from domain.records.types import FieldType
 
 
@@ -46,6 +47,17 @@ class Field:
     unique: bool = False
     description: str = ""
     renamed_from: str | None = None  # what it was called before
+    computed: "Computed | None" = None  # where the value comes from, if nobody writes it
+
+    @property
+    def stored(self) -> bool:
+        """Whether the table has a column for it."""
+        return self.computed is None or self.computed.stored
+
+    @property
+    def writable(self) -> bool:
+        """Whether a record's writer sets it."""
+        return self.computed is None and self.type.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,19 @@ class ObjectType:
         first = replace(own.pop("id", Field("id", UUID_TYPE)), required=True)
         times = {name: Field(name, TIMESTAMP, required=True) for name in ("created_at", "updated_at")}
         return {"id": first, **own, **times}
+
+    @cached_property
+    def stored(self) -> Mapping[str, Field]:
+        """Those of them that the table has a column for."""
+        return {name: field for name, field in self.columns.items() if field.stored}
+
+    def in_schema(self, schema_name: str) -> "ObjectType":
+        """The type with its tables in that schema, for what is computed of other tables."""
+        placed = tuple(
+            field if field.computed is None else replace(field, computed=field.computed.placed(schema_name))
+            for field in self.fields
+        )
+        return replace(self, fields=placed)
 
     @cached_property
     def own_id(self) -> bool:

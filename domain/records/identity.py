@@ -98,7 +98,7 @@ def _statement(entities: Sequence[Opened], query: FederatedQuery) -> Statement:
 
 def _part(at: Opened, fields: Mapping[str, Field], query: FederatedQuery, params: Params) -> str:
     """The rows of one entity, as if it had all the fields."""
-    absent = [field for name, field in fields.items() if name not in at.entity.columns]
+    absent = [replace(field, computed=None) for name, field in fields.items() if name not in at.entity.columns]
     where = condition_of(query.where, query.dialect, replace(at.entity, fields=(*at.entity.fields, *absent)))
     empty = "".join(f", NULL::{field.type.column} AS {quoted(field.name)}" for field in absent)
     source = json_of({"app": at.schema.app_id, "entity": at.entity.name})

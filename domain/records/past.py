@@ -79,8 +79,8 @@ def entry(row: Mapping[str, Any]) -> Entry:
 
 
 def declared(entity: ObjectType, params: Params) -> str:
-    """The names of the entity's fields as a parameter."""
-    return params.add(list(entity.columns), "text[]")
+    """The names of the fields that the entity's table has, as a parameter."""
+    return params.add(list(entity.stored), "text[]")
 
 
 def shown(record: str, names: str) -> str:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
+from domain.records.computed import Formula
 from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
 from domain.records.naming import MARK, bounded, fingerprint, literal, quoted
+from domain.records.types import AutonumberType
 
 TRIGGERS = {
     "insert": ("stoa.record_inserted", "REFERENCING NEW TABLE AS new_rows"),
@@ -57,6 +59,9 @@ class Column:
     type: str
     required: bool
     default: str | None
+    counts: bool = False  # the database numbers its rows
+    generated: bool = False
+    mark: str | None = None  # of a generated one: tells its expression from another
 
 
 @dataclass(slots=True)
@@ -87,7 +92,15 @@ async def inspect(ctx: Ctx, schema_name: str) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     for row in await ctx.fetch(Statement(_COLUMNS_SQL, (schema_name,))):
         table = tables.setdefault(row["table"], Table(row["table"]))
-        table.columns[row["column"]] = Column(row["column"], row["type"], row["required"], row["default"])
+        table.columns[row["column"]] = Column(
+            row["column"],
+            row["type"],
+            row["required"],
+            None if row["generated"] else row["default"],
+            row["counts"],
+            row["generated"],
+            row["mark"],
+        )
     for row in await ctx.fetch(Statement(_MARKS_SQL, (schema_name, f"{MARK} %"))):
         if row["table"] in tables:
             tables[row["table"]].marks[row["name"]] = row["mark"]
@@ -101,7 +114,8 @@ async def inspect(ctx: Ctx, schema_name: str) -> dict[str, Table]:
 
 _COLUMNS_SQL = """
 SELECT c.relname AS "table", a.attname AS "column", format_type(a.atttypid, a.atttypmod) AS type,
-       a.attnotnull AS required, pg_get_expr(d.adbin, d.adrelid) AS default
+       a.attnotnull AS required, pg_get_expr(d.adbin, d.adrelid) AS default,
+       a.attidentity <> '' AS counts, a.attgenerated <> '' AS generated, col_description(c.oid, a.attnum) AS mark
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -189,6 +203,8 @@ def wanted_marks(schema: AppSchema, entity: ObjectType) -> dict[str, Wanted]:
 
 def _constraints(schema: AppSchema, entity: ObjectType) -> Iterator[Wanted]:
     for declared in entity.fields:
+        if declared.computed is not None:
+            continue
         name, column = declared.name, quoted(declared.name)
         rules: list[str] = []
         if declared.options is not None:
@@ -277,8 +293,8 @@ def _renames(schema: AppSchema, entity: ObjectType, known: dict[str, Table]) -> 
     there = known.get(entity.name)
     if there is None:
         return
-    there = known[entity.name] = replace(there, columns=dict(there.columns))
-    for name, declared in entity.columns.items():
+    there = known[entity.name] = replace(there, columns=dict(there.columns), marks=dict(there.marks))
+    for name, declared in entity.stored.items():
         former = declared.renamed_from
         if former is not None and former in there.columns and name not in there.columns:
             there.columns[name] = there.columns.pop(former)
@@ -306,7 +322,10 @@ def _table_steps(schema: AppSchema, entity: ObjectType, tables: Mapping[str, Tab
         there = Table(triggers={f"stoa_{event}": _told(schema, entity) for event in TRIGGERS})
         first = (f"CREATE SCHEMA IF NOT EXISTS {place}",) if not tables else ()
         triggers = (_trigger(schema, entity, table, event) for event in TRIGGERS)
-        yield Step(entity.name, "create_table", (_create_table(schema, entity, table), *triggers), first=first)
+        comments = (sql for declared in entity.stored.values() for sql in _comments(table, declared))
+        yield Step(
+            entity.name, "create_table", (_create_table(schema, entity, table), *comments, *triggers), first=first
+        )
     else:
         yield from _column_steps(schema, entity, table, there)
     yield from _mark_steps(schema, entity, place, table, there)
@@ -315,13 +334,29 @@ def _table_steps(schema: AppSchema, entity: ObjectType, tables: Mapping[str, Tab
 
 
 def _create_table(schema: AppSchema, entity: ObjectType, table: str) -> str:
-    columns = ", ".join(_column_definition(schema, declared) for declared in entity.columns.values())
+    columns = ", ".join(_column_definition(schema, declared) for declared in entity.stored.values())
     return f"CREATE TABLE {table} ({columns})"
+
+
+def _comments(table: str, declared: Field) -> tuple[str, ...]:
+    """The marks of generated columns: PostgreSQL prints expressions in its own way."""
+    if not isinstance(declared.computed, Formula) or not declared.computed.stored:
+        return ()
+    return (f"COMMENT ON COLUMN {table}.{quoted(declared.name)} IS {literal(_formula_mark(declared.computed))}",)
+
+
+def _formula_mark(formula: Formula) -> str:
+    return fingerprint("formula", formula.generated)
 
 
 def _column_definition(schema: AppSchema, declared: Field) -> str:
     type = column_type(schema, declared)
     default = default_sql(declared, type)
+    if isinstance(declared.computed, Formula):
+        return f"{quoted(declared.name)} {type} GENERATED ALWAYS AS ({declared.computed.generated}) STORED"
+    if isinstance(declared.type, AutonumberType):
+        counted = f"GENERATED BY DEFAULT AS IDENTITY (START WITH {declared.type.start} MINVALUE 0)"
+        return f"{quoted(declared.name)} {type} {counted}"
     return (
         f"{quoted(declared.name)} {type}"
         + (f" DEFAULT {default}" if default else "")
@@ -352,7 +387,7 @@ def _told(schema: AppSchema, entity: ObjectType) -> tuple[str, ...]:
     whose = (str(schema.tenant_id), schema.app_id, entity.name)
     pairs = [
         f"{literal(declared.name)}, {shown}"
-        for declared in entity.columns.values()
+        for declared in entity.stored.values()
         if (shown := declared.type.shown(column := f"r.{quoted(declared.name)}")) != column
     ]
     if not pairs:
@@ -363,16 +398,47 @@ def _told(schema: AppSchema, entity: ObjectType) -> tuple[str, ...]:
 
 
 def _column_steps(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
-    kept = [declared for declared in entity.columns.values() if declared.name in there.columns]
+    for declared in entity.stored.values():
+        if declared.name in there.columns:
+            yield from _computing(schema, entity, table, declared, there)
+    kept = [declared for declared in entity.stored.values() if declared.name in there.columns]
     for declared in kept:
         yield from _retype(schema, entity, table, declared, there)
-    for declared in entity.columns.values():
+    for declared in entity.stored.values():
         if declared.name not in there.columns:
             yield from _add_column(schema, entity, table, declared, there)
     for declared in kept:
         yield from _nullability(entity, table, declared, there.columns[declared.name])
     for declared in kept:
         yield from _default_step(schema, entity, table, declared, there.columns[declared.name])
+
+
+def _computing(schema: AppSchema, entity: ObjectType, table: str, declared: Field, there: Table) -> Iterator[Step]:
+    """What becomes computed, of something else, or isn't any more. `there` is changed along."""
+    name, column = declared.name, there.columns[declared.name]
+    formula = declared.computed if isinstance(declared.computed, Formula) else None
+    alter = f"ALTER TABLE {table} ALTER {quoted(name)}"
+    if column.counts and not isinstance(declared.type, AutonumberType):
+        yield Step(entity.name, "drop_numbering", (f"{alter} DROP IDENTITY",), name)
+    elif isinstance(declared.type, AutonumberType) and not column.counts:
+        what = f"field '{name}' of '{entity.name}'"
+        raise Invalid(f"{entity.name}.{name}", f"{what} has values of its own and cannot become an autonumber")
+    if formula is None:
+        if column.generated:
+            there.columns[name] = replace(column, generated=False)
+            yield Step(entity.name, "drop_formula", (f"{alter} DROP EXPRESSION",), name)
+        return
+    if column.generated and column.type == column_type(schema, declared):
+        if column.mark != _formula_mark(formula):
+            sql = f"{alter} SET EXPRESSION AS ({formula.generated})"
+            yield Step(entity.name, "set_formula", (sql, *_comments(table, declared)), name)
+        return
+    yield from _dropped_column(schema, table, entity, name, there)
+    wanted = wanted_marks(schema, entity)
+    gone = [mark for mark in there.marks if mark in wanted and quoted(name) in wanted[mark].definition]
+    for mark in gone:  # with the column goes what hangs on it
+        del there.marks[mark]
+    del there.columns[name]
 
 
 def _retyped(schema: AppSchema, declared: Field, there: Table) -> bool:
@@ -408,14 +474,16 @@ def _rows(schema: AppSchema, there: Table, condition: str) -> str | None:
 def _add_column(schema: AppSchema, entity: ObjectType, table: str, declared: Field, there: Table) -> Iterator[Step]:
     type = column_type(schema, declared)
     default = default_sql(declared, type)
-    if declared.required and default is None and there.rows:
+    if declared.required and declared.type.written and default is None and there.rows:
         raise Invalid(
             f"{entity.name}.{declared.name}",
             f"field '{declared.name}' of '{entity.name}' is required, has no default, and there are rows already",
         )
     add = f"ALTER TABLE {table} ADD "
-    if declared.required or default is None:
-        sql: tuple[str, ...] = (add + _column_definition(schema, declared),)
+    if declared.computed is not None:
+        sql: tuple[str, ...] = (add + _column_definition(schema, declared), *_comments(table, declared))
+    elif declared.required or default is None:
+        sql = (add + _column_definition(schema, declared),)
     else:  # rows that are there keep null, only new ones get the default
         sql = (f"{add}{quoted(declared.name)} {type}", _set_default(table, declared.name, default))
     yield Step(entity.name, "add_column", sql, declared.name, type.upper())
@@ -446,17 +514,22 @@ def _default_step(schema: AppSchema, entity: ObjectType, table: str, declared: F
 
 
 def _dropped(schema: AppSchema, entity: ObjectType, table: str, there: Table) -> Iterator[Step]:
-    for name, column in there.columns.items():
-        if name not in entity.columns:
-            sql = f"ALTER TABLE {table} DROP COLUMN {quoted(name)} CASCADE"
-            lost = _rows(schema, there, f"NOT {quoted(column.name)} IS NULL")
-            yield Step(entity.name, "drop_column", (sql,), name, loses=there.rows, lost=lost)
+    for name in there.columns:
+        if name not in entity.stored:
+            yield from _dropped_column(schema, table, entity, name, there)
+
+
+def _dropped_column(schema: AppSchema, table: str, entity: ObjectType, name: str, there: Table) -> Iterator[Step]:
+    sql, column = f"ALTER TABLE {table} DROP COLUMN {quoted(name)} CASCADE", there.columns[name]
+    holds = there.rows and not column.generated  # what was computed can be computed again
+    lost = _rows(schema, there, f"NOT {quoted(column.name)} IS NULL") if holds else None
+    yield Step(entity.name, "drop_column", (sql,), name, loses=holds, lost=lost)
 
 
 def _mark_steps(schema: AppSchema, entity: ObjectType, place: str, table: str, there: Table) -> Iterator[Step]:
     """Constraints and indexes: what is no longer wanted goes, what changed is made anew."""
     wanted = wanted_marks(schema, entity)
-    retyped = {declared.name for declared in entity.columns.values() if _retyped(schema, declared, there)}
+    retyped = {declared.name for declared in entity.stored.values() if _retyped(schema, declared, there)}
     for name, mark in there.marks.items():
         if name not in wanted:
             kind = mark.split()[1]
@@ -543,6 +616,8 @@ def _in_the_way(step: Step, refused: StatementRefused) -> Exception:
             return Invalid(field, f"{what} has rows that break the declared rule {step.detail}")
         case state if state in FOREIGN_KEY_STATES:
             return Invalid(field, f"{what} has rows that link to nothing")
+        case "42P17" if step.change in ("add_column", "create_table", "set_formula"):
+            return Invalid(field, f"{what} has a formula that depends on when it is computed: declare it stored: false")
         case state if state.startswith(("22", "42", "0A", "54", "2B")):
             return Invalid(field, f"{what} cannot be changed as declared ({step.change} {step.detail})")
     return refused

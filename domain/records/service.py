@@ -232,7 +232,7 @@ async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[
 
 
 def row_of(at: Opened, values: Any, path: str) -> dict[str, Any]:
-    """The fields to write, checked and in stored form. The system's own are left out. Raises Invalid."""
+    """The fields to write, checked and in stored form. What the system sets or computes is left out. Raises Invalid."""
     if not isinstance(values, dict):
         raise Invalid(path, "the record must be an object")
     if not values:
@@ -242,7 +242,8 @@ def row_of(at: Opened, values: Any, path: str) -> dict[str, Any]:
         field = at.entity.columns.get(name)
         if field is None:
             raise Invalid(name, f"unknown field '{name[:80]}' of '{at.entity.name}'")
-        if name not in SYSTEM_FIELDS or (name == "id" and at.entity.own_id):
+        set_by_writer = name not in SYSTEM_FIELDS or (name == "id" and at.entity.own_id)
+        if set_by_writer and field.writable:
             row[name] = _stored(field, value)
     return row
 
@@ -275,7 +276,7 @@ def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None
     """Raises Invalid where a required field has no value, and no default."""
     for field in at.entity.fields:
         absent = row.get(field.name) is None and (field.name in row or field.default is None)
-        if field.required and absent and field.name != "id":
+        if field.required and absent and field.name != "id" and field.writable:
             raise Invalid(f"{prefix}{field.name}", f"field '{field.name}' is required")
 
 

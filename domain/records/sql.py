@@ -54,6 +54,8 @@ def document(entity: ObjectType) -> str:
 
 def value(declared: DeclaredField, alias: str) -> str:
     """A field's value in the row `alias`."""
+    if declared.computed is not None and not declared.computed.stored:
+        return declared.computed.value(alias)
     return f"{alias}.{quoted(declared.name)}"
 
 
@@ -129,12 +131,12 @@ def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:
 
 def order_by(order: Sequence[Order]) -> str:
     """The ORDER BY list."""
-    return ", ".join(f"{ROW}.{quoted(o.field.name)} {'DESC' if o.descending else 'ASC'}" for o in order)
+    return ", ".join(f"{value(o.field, ROW)} {'DESC' if o.descending else 'ASC'}" for o in order)
 
 
 def sort_key(order: Sequence[Order]) -> str:
     """A row's place in an order, as the JSON array of its fields' texts: every value has one, and null is null."""
-    return f"to_json(ARRAY[{', '.join(f'{ROW}.{quoted(o.field.name)}::text' for o in order)}])::text"
+    return f"to_json(ARRAY[{', '.join(f'{value(o.field, ROW)}::text' for o in order)}])::text"
 
 
 def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params) -> str:
@@ -143,13 +145,13 @@ def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params)
     Spelled out field by field, since fields may differ in direction and hold null (which sorts as the largest); where
     it can be, with a plain bound on the first one, which an index on it understands.
     """
-    first, value = order[0], key[0]
-    column = f"{ROW}.{quoted(first.field.name)}"
+    first, place = order[0], key[0]
+    column = value(first.field, ROW)
     rest = after_key(order[1:], key[1:], params) if len(order) > 1 else "false"
-    if value is None:
+    if place is None:
         same = f"({column} IS NULL AND {rest})"
         return f"({column} IS NOT NULL OR {same})" if first.descending else same
-    bound = f"{params.add(value, 'text')}::{first.field.type.column}"
+    bound = f"{params.add(place, 'text')}::{first.field.type.column}"
     if first.descending:
         return f"({column} <= {bound} AND ({column} < {bound} OR {rest}))"
     if first.field.required:
@@ -177,7 +179,7 @@ class Select:
             where += f" AND {after_key(self.order, self.after, params)}"
         counted = [f"count(*) OVER () AS {COUNTED}"] if self.window_total else []
         # The page is found first and built into JSON after: a row that isn't shown costs no text.
-        keys = [f"{ROW}.{quoted(name)}" for name in self.entity.columns]
+        keys = [f"{ROW}.{quoted(name)}" for name in self.entity.stored]
         sql = f"SELECT {', '.join([*keys, *counted])} FROM {relation(self.schema, self.entity)} {ROW} WHERE {where}"
         sql += f" ORDER BY {order_by(self.order)}"
         if self.limit is not None:

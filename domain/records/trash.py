@@ -57,6 +57,11 @@ async def restore(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     row = service.row_of(at, deleted.values, "values") if deleted.values else {}
     service.refuse_missing(at, row)
     row |= {name: deleted.fields[name] for name in ("id", "created_at")}
+    row |= {
+        name: field.type.stored(deleted.fields[name])
+        for name, field in at.entity.stored.items()
+        if not field.type.written and deleted.fields.get(name) is not None
+    }
     return (await service.insert_rows(ctx, at, [row]))[0]
 
 

@@ -439,7 +439,8 @@ def _update(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
 def _settable(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Field]]:
     """The fields that a caller may write, by GraphQL name."""
     for shown, raw in names.fields.items():
-        if raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id):
+        set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
+        if set_by_writer and entity.columns[raw].writable:
             yield shown, entity.columns[raw]
 
 

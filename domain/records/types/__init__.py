@@ -18,7 +18,7 @@ from domain.records.types.lists import (
     UuidListType,
 )
 from domain.records.types.moments import DateType, DurationType, TimestampType, TimeType
-from domain.records.types.numbers import DecimalType, IntegerType, MoneyType, NumberType, PercentType
+from domain.records.types.numbers import AutonumberType, DecimalType, IntegerType, MoneyType, NumberType, PercentType
 from domain.records.types.scalars import (
     MASK,
     BooleanType,
@@ -53,11 +53,17 @@ __all__ = [
     "TEXT",
     "TIMESTAMP",
     "UUID_TYPE",
+    "AutonumberType",
+    "DecimalType",
+    "DurationType",
     "FieldType",
+    "IntegerType",
     "JsonType",
     "LinkType",
     "ListType",
     "NotOfType",
+    "NumberType",
+    "PercentType",
     "SecretType",
     "TextType",
     "field_type",
@@ -109,6 +115,7 @@ NATIVE_TYPES: Mapping[str, type[FieldType]] = {
         ImageType,
         NumberType,
         IntegerType,
+        AutonumberType,
         DecimalType,
         PercentType,
         MoneyType,

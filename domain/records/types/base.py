@@ -48,6 +48,11 @@ class FieldType:
         return "gt" in self.operators
 
     @property
+    def written(self) -> bool:
+        """Whether a record's writer sets such values; else the database does."""
+        return True
+
+    @property
     def element(self) -> "FieldType":
         """What the values of a list are, the type itself where there is no list."""
         return self

@@ -17,6 +17,7 @@ PRECISION_MAX = 1000  # PostgreSQL's, of a numeric column
 OPERAND_DIGITS_MAX = 1000
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
+_FORMAT = re.compile(r"([^{}\x00]{0,50})\{(0{1,18})\}([^{}\x00]{0,50})")
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?")
 
 
@@ -114,6 +115,48 @@ class IntegerType(FieldType):
         """By way of numeric: a number is printed with a point or an exponent, and what isn't whole must fail."""
         number = f"({column}::text)::numeric"
         return f"(CASE WHEN {number} = trunc({number}) THEN trunc({number})::text ELSE {column}::text END)::bigint"
+
+
+@dataclass(frozen=True)
+class AutonumberType(FieldType):
+    """A number of its own for each record, counted up: `TKT-0001`. Stored as the number, and compared as one."""
+
+    name = "autonumber"
+    column = "bigint"
+    written = False
+    filter = "AutonumberFilter"
+    parameters = ("format", "start")
+    prefix: str = ""
+    digits: int = 1
+    suffix: str = ""
+    start: int = 1
+
+    @classmethod
+    def declared(cls, node: Node) -> "AutonumberType":
+        """With a `format` in which `{0000}` stands for the number, with that many digits at least, and its `start`."""
+        text = node.text("format", "autonumberFormat", default="{0}")
+        match = _FORMAT.fullmatch(text)
+        if match is None:
+            path = node.path("format")
+            raise Invalid(path, f"{path} must be a text with one number in braces, like TKT-{{0000}}")
+        start = node.integer("start", "startAt", default=1, minimum=0, maximum=SAFE_MAX)
+        return cls(match[1], len(match[2]), match[3], start)
+
+    def stored(self, value: Any) -> int:
+        digits = value[len(self.prefix) : len(value) - len(self.suffix)] if isinstance(value, str) else ""
+        if not digits.isascii() or not digits.isdigit() or value != self._shown(int(digits)):
+            raise NotOfType(f"must be like {self._shown(self.start)}")
+        return int(digits)
+
+    def _shown(self, number: int) -> str:
+        return f"{self.prefix}{number:0{self.digits}}{self.suffix}"
+
+    def shown(self, sql: str) -> str:
+        digits = f"lpad(({sql})::text, greatest({self.digits}, length(({sql})::text)), '0')"
+        return f"({literal(self.prefix)} || {digits} || {literal(self.suffix)})"
+
+    def describe(self) -> dict[str, Any]:
+        return {"type": "string", "readOnly": True}
 
 
 @dataclass(frozen=True)
