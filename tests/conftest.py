@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.harness import Databases, Person, Stoa, running
 from tests.services import postgres_superuser_url, postgres_url, valkey_url
@@ -20,6 +21,10 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+# What is drawn is the same in every run: a failure is the change's, and no luck.
+settings.register_profile("stoa", derandomize=True)
+settings.load_profile("stoa")
 
 DATA = Path(__file__).parent / "data"
 

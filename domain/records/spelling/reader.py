@@ -95,7 +95,10 @@ class Reader:
             return Test(field, Op.IS_NULL, op is Op.EQ)
         if op in (Op.IN, Op.NOT_IN):
             return Test(field, op, self._operands(value, path, field.type.operand))
-        return Test(field, op, self.operand(value, path, field.type.operand))
+        operand = self.operand(value, path, field.type.operand)
+        if op in (Op.LIKE, Op.ILIKE) and _ends_in_escape(operand):
+            raise Invalid(path, f"{path} must not end with a \\ that stands for nothing")
+        return Test(field, op, operand)
 
     def flag(self, value: Any, path: str) -> bool:
         """The operand of a null test."""
@@ -120,3 +123,7 @@ class Reader:
             return read(value)
         except NotOfType as wrong:
             raise Invalid(path, f"{path} {wrong}") from wrong
+
+
+def _ends_in_escape(pattern: str) -> bool:
+    return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 1

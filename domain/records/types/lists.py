@@ -32,6 +32,10 @@ class ListType(FieldType):
         return self.item
 
     @property
+    def bound(self) -> str:
+        return self.item.bound_list
+
+    @property
     def bound_list(self) -> str:
         raise NotImplementedError  # PostgreSQL has no lists of lists, and no operator needs one
 

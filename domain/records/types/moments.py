@@ -29,16 +29,14 @@ class DateType(FieldType):
 
     name = "date"
     column = "date"
+    bound = "text::date"  # the driver takes the first and the last day that Python knows for infinities
     foreign_words = TIME_WORDS
     graphql = "Date"
 
     def stored(self, value: Any) -> str:
-        return self.operand(value).isoformat()
-
-    def operand(self, value: Any) -> date:
         if isinstance(value, str) and _DATE.fullmatch(value):
             try:
-                return date.fromisoformat(value)
+                return date.fromisoformat(value).isoformat()
             except ValueError:
                 pass
         raise NotOfType("must be a date, YYYY-MM-DD")
@@ -53,16 +51,14 @@ class TimestampType(FieldType):
 
     name = "timestamp"
     column = "timestamp with time zone"
+    bound = f"text::{column}"  # as with days
     foreign_words = TIME_WORDS
     graphql = "DateTime"
 
     def stored(self, value: Any) -> str:
-        return self.operand(value).isoformat()
-
-    def operand(self, value: Any) -> datetime:
         if isinstance(value, str) and _OFFSET.fullmatch(value):
             try:
-                return datetime.fromisoformat(value).astimezone(UTC)
+                return datetime.fromisoformat(value).astimezone(UTC).isoformat()
             except (ValueError, OverflowError):
                 pass
         raise NotOfType("must be a moment in ISO 8601 with an offset or Z, like 2025-03-04T08:15:30Z")
