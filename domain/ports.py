@@ -1,9 +1,11 @@
 """Everything the domain needs of the outside, in one hand: infra fills it once, at start."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.agents.ports import AgentRuns, Models
+from domain.channels.ports import ChannelUrls, Messenger
 from domain.crons.ports import Schedules
 from domain.identity.ports import Passwords, Tokens
 from domain.integrations.ports import Catalog as IntegrationCatalog
@@ -52,6 +54,8 @@ class Ports:
     integration_urls: IntegrationUrls
     oauth_tokens: OAuthTokens
     json_schemas: Schemas
+    channel_urls: ChannelUrls
+    messengers: Mapping[str, Messenger]  # by provider
     password_login: bool = True
     failures_per_address: int = 500  # of signing in, in a quarter of an hour; 0 for as many as they like
     upload_bytes_max: int = 5 * 2**30

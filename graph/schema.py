@@ -9,6 +9,7 @@ from graph.access import AccessMutation, AccessQuery
 from graph.agents import EVENTS, AgentsMutation, AgentsQuery, AgentsSubscription
 from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
+from graph.channels import ChannelsMutation, ChannelsQuery
 from graph.collaboration import CollaborationMutation, CollaborationQuery
 from graph.crons import CronsMutation, CronsQuery
 from graph.history import HistoryMutation, HistoryQuery
@@ -39,6 +40,7 @@ Query = merge_types(
         HistoryQuery,
         TransferQuery,
         IntegrationsQuery,
+        ChannelsQuery,
         CollaborationQuery,
         AuditLogQuery,
         SecretsQuery,
@@ -64,6 +66,7 @@ Mutation = merge_types(
         CollaborationMutation,
         SecretsMutation,
         IntegrationsMutation,
+        ChannelsMutation,
         SignInMutation,
         StorageMutation,
         WorkersMutation,

@@ -5,11 +5,13 @@ from typing import Any
 
 from sqlalchemy import delete
 
+from domain.agents import tidying as agents
+from domain.channels import tidying as channels
 from domain.collaboration import attached
 from domain.crons import service as crons
-from domain.agents import tidying as agents
 from domain.idempotency import service as idempotency
 from domain.identity.model import Session
+from domain.integrations import tidying as integrations
 from domain.jobs import service as jobs
 from domain.kernel.ctx import ANONYMOUS, Ctx, Request
 from domain.outbox import service as outbox
@@ -37,6 +39,8 @@ async def tidy(context: dict[str, Any]) -> None:
             await outbox.prune(ctx)
             await sign_in.forget_old(ctx)
             await agents.forget_old(ctx)
+            await integrations.forget_old(ctx)
+            await channels.forget_old(ctx)
             await jobs.forget_old(ctx)
             await crons.forget_old_runs(ctx)
             await attached.forget_gone(ctx)

@@ -26,6 +26,8 @@ from graph.run import Caller, Runner
 from graph.typed.run import TypedSchemas
 from infra.agents.models import ProviderModels
 from infra.agents.runs import Runs
+from infra.channels.chosen import messengers
+from infra.channels.urls import ProviderUrls
 from infra.identity.passwords import Argon2Passwords
 from infra.identity.tokens import JwtTokens
 from infra.integrations import urls as integration_urls
@@ -105,6 +107,8 @@ class Platform:
             integration_urls=integration_urls.BrowserUrls(settings.public_url),
             oauth_tokens=OAuthTokenClient(self.outbound),
             json_schemas=JsonSchemas(),
+            channel_urls=ProviderUrls(settings.public_url),
+            messengers=messengers(settings, self.outbound),
             upload_bytes_max=settings.upload_bytes_max,
             direct_downloads=settings.s3_redirect,
         )

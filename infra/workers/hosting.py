@@ -1,4 +1,4 @@
-"""Being a worker host for as long as the process lives, and running what is handed in."""
+"""Being a worker host for as long as the process lives, running what is handed in, and carrying messages."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import asyncpg
 
 from domain.kernel.errors import Unavailable
+from infra.channels.post import Post
 from infra.jobs import scheduler
 from infra.jobs.dispatcher import Dispatcher
 from infra.logs import get_logger
@@ -50,9 +51,10 @@ async def _host(
 
 
 async def work(platform: Platform, host: Host, ready: Callable[[], None] = lambda: None) -> None:
-    """Run deployed apps on this host, and whatever is handed in, until cancelled."""
+    """Run deployed apps on this host, and whatever is handed in, and carry messages, until cancelled."""
     platform.workers.local = host
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(host.run(ready))
         tasks.create_task(Dispatcher(platform).run())
         tasks.create_task(scheduler.fire(platform))
+        tasks.create_task(Post(platform).run())

@@ -126,6 +126,8 @@ IN_OPERATION: Mapping[str, Mapping[str, Draw]] = {
     "rootcx.createIntegrationConfig": {"id": of("integration")},
     "rootcx.integrationConnectedUsers": {"id": of("integration")},
     "rootcx.bindIntegration": {"integrationId": of("integration"), "connectionId": of("connection")},
+    "rootcx.deactivateChannel": {"id": of("channel")},
+    "rootcx.channelIdentity": {"id": of("channel")},
     "rootcx.objectAncestors": {"id": of("folder"), "bucket": one_of("shelf")},
 }  # fmt: skip
 

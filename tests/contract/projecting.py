@@ -26,7 +26,7 @@ def projected(route: Route, data: Mapping[str, Any], variables: Mapping[str, Any
         body = whole
     if "message" in rest:
         more = body if marked and isinstance(body, dict) else {}
-        return {**more, "message": _filled(rest["message"], variables)}
+        return {**more, rest.get("messageName", "message"): _filled(rest["message"], variables)}
     return body
 
 

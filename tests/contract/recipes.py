@@ -35,6 +35,11 @@ ELSEWHERE: Mapping[str, str] = {
     "rootcx.getAgentSession": "tests/agents: takes an agent that was asked",
     "rootcx.decideAgentApproval": "tests/agents: takes an agent that waits",
     "rootcx.receiveWebhook": "tests/jobs: asks the app's worker",
+    "rootcx.createChannel": "tests/channels: answers with a secret that nobody else has",
+    "rootcx.activateChannel": "tests/channels: asks the provider",
+    "rootcx.linkChannel": "tests/channels: takes a channel that the provider has been asked about",
+    "rootcx.unlinkChannel": "tests/channels: takes somebody who has written to the channel",
+    "rootcx.receiveChannelMessage": "tests/channels: takes what a provider signed",
     "stoa.readFile": "tests/storage: takes a token that was made before",
 }
 

@@ -68,6 +68,10 @@ def furnish(stoa: Stoa) -> Stage:
         ).json()["connectionId"]
         for n in range(3)
     ]
+    channels = [
+        admin.client.post("/api/v1/channels", json={"provider": provider, "name": provider, "config": {}}).json()["id"]
+        for provider in ("telegram", "slack", "email")
+    ]
     things: dict[str, list[Any]] = {
         "appId": [APP],
         "entity": ["parcels", "parcels", "labels"],
@@ -81,6 +85,7 @@ def furnish(stoa: Stoa) -> Stage:
         "folder": folders,
         "integration": ["http"],
         "connection": connections,
+        "channel": channels,
     }
     return Stage(admin, plain, things)
 

@@ -102,6 +102,7 @@ def stage(stoa: Stoa, admin: Person) -> Stage:
         {
             "appId": ["vault"], "entity": ["notes"], "record": [], "user": [owner.id, admin.id], "role": ["admin"],
             "appRole": ["clerk"], "identityKind": ["person"], "bucket": ["private"], "folder": [], "key": [],
+            "integration": ["http"], "connection": [], "channel": [],
         },
     )  # fmt: skip
     furnish(stage_admin=admin, vault=vault)
@@ -121,6 +122,19 @@ def furnish(stage_admin: Person, vault: Vault) -> None:
     file = {"file": (f"{vault.canary()}.txt", vault.canary().encode(), "text/plain")}
     uploaded = client.post("/api/v1/storage/objects/private/upload", files=file)
     vault.things["folder"] += [folder.json()["id"], uploaded.json()["id"]]
+    furnish_outside(client, vault)
+
+
+def furnish_outside(client: httpx.Client, vault: Vault) -> None:
+    """What is known of other services: configuration and credentials, and a bot's token."""
+    assert client.post("/api/v1/integrations/catalog/http/deploy").status_code == 200
+    values = {"authorization": vault.canary()}
+    assert client.put("/api/v1/integrations/http/config", json=values).status_code == 200
+    entered = {"credentials": {"key": vault.canary()}, "label": vault.canary()}
+    connected = client.post("/api/v1/integrations/http/auth/credentials", json=entered)
+    vault.things["connection"].append(connected.json()["connectionId"])
+    bot = {"provider": "telegram", "name": "bot", "config": {"bot_token": vault.canary()}}
+    vault.things["channel"].append(client.post("/api/v1/channels", json=bot).json()["id"])
 
 
 def told(response: httpx.Response) -> str:
