@@ -24,9 +24,8 @@ from graph.scalars import SCALARS
 from graph.secrets import SecretsMutation, SecretsQuery
 from graph.sign_in import SignInMutation, SignInQuery
 from graph.storage import StorageMutation, StorageQuery
-from graph.transfer import TransferQuery
-from graph.webhooks import WebhooksMutation, WebhooksQuery
 from graph.transfer import TransferMutation, TransferQuery, TransferSubscription
+from graph.webhooks import WebhooksMutation, WebhooksQuery
 from graph.workers import WorkersMutation, WorkersQuery, WorkersSubscription
 
 Query = merge_types(
