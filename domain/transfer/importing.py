@@ -388,6 +388,9 @@ class _Job:
         fields = [f for f in columns if f.name in self._fields or f == key]
         what = Merge(self._at, fields, wanted.write, key)
         left_out = self.count.read - self.count.failed
+        for merged in await merging.refused(own, what):
+            left_out -= 1
+            self._became(merged)
         async with aclosing(merging.merge(own, what, self.count.read)) as portions:
             async for portion in portions:
                 for merged in portion:

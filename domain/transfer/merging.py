@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import DomainError
-from domain.kernel.unit import Statement, StatementRefused
+from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
 from domain.records.declared import Field
 from domain.records.naming import literal, quoted
 from domain.records.opening import Opened
-from domain.records.plan import default_sql
+from domain.records.plan import default_sql, wanted_marks
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.service import author
 from domain.records.sql import ROW, Params, relation
@@ -71,6 +71,53 @@ async def wait(ctx: Ctx, rows: Sequence[tuple[int, int | None, str]]) -> None:
         await ctx.copy(WAITING, ("number", "line", "row"), rows)
 
 
+async def refused(ctx: Ctx, what: Merge) -> list[Merged]:
+    """The waiting rows that links and unique fields refuse whatever else is done, taken out of those that wait.
+
+    What `merge` would find out row by row is asked once for all of them, since whole files are bad for such a reason:
+    the same one a second time, or before those it links to. What depends on other rows of the import is left to it.
+    """
+    found = []
+    fields = {field.name: field for field in what.fields}
+    for wanted in wanted_marks(what.at.schema, what.at.entity).values():
+        field = fields.get(wanted.column or "")
+        bad = None if field is None else _bad(what, wanted.kind, field)
+        if field is None or bad is None:
+            continue
+        state = UNIQUE_STATE if wanted.kind == "unique" else FOREIGN_KEY_STATES[0]
+        refusal = _refusal(what, StatementRefused(state, "", table=what.at.entity.name, constraint=wanted.name))
+        value = f"jsonb_to_record(i.row) AS v ({quoted(field.name)} {field.type.column})"
+        sql = (
+            f"DELETE FROM {WAITING} w USING {WAITING} i CROSS JOIN LATERAL {value} "
+            f"WHERE w.number = i.number AND {bad} RETURNING w.number, w.line"
+        )
+        rows = await ctx.fetch(Statement(sql))
+        found += [Merged(row["number"], None, None, refusal, row["line"]) for row in rows]
+    return found
+
+
+def _bad(what: Merge, kind: str, field: Field) -> str | None:
+    """SQL: a constraint refuses the value; None where that cannot be told of a row alone."""
+    schema, value = what.at.schema, f"v.{quoted(field.name)}"
+    if kind == "unique" and what.write is Write.INSERT:
+        there = relation(schema, what.at.entity)
+        return f"EXISTS (SELECT FROM {there} {ROW} WHERE {ROW}.{quoted(field.name)} = {value})"
+    if kind == "fk" and field.link is not None and field.link.target in schema.types:
+        target = schema.types[field.link.target]
+        if target != what.at.entity:
+            there = relation(schema, target)
+            return f"{value} IS NOT NULL AND NOT EXISTS (SELECT FROM {there} {ROW} WHERE {ROW}.id = {value})"
+    return None
+
+
+def _refusal(what: Merge, refused: StatementRefused) -> DomainError:
+    """What a caller is told. Raises what is no refusal of a row."""
+    refusal = record_refusal(what.at.schema, what.at.entity, refused)
+    if not isinstance(refusal, DomainError) or isinstance(refusal, DeclarationChanged):
+        raise refusal from refused
+    return refusal
+
+
 async def merge(ctx: Ctx, what: Merge, last: int) -> AsyncGenerator[list[Merged], None]:
     """What becomes of the waiting rows up to the number `last`, a portion at a time."""
     for begin in range(1, last + 1, PORTION):
@@ -86,9 +133,7 @@ async def _portion(ctx: Ctx, what: Merge, begin: int, end: int) -> list[Merged]:
         if begin < end:
             middle = (begin + end) // 2
             return [*await _portion(ctx, what, begin, middle), *await _portion(ctx, what, middle + 1, end)]
-        refusal = record_refusal(what.at.schema, what.at.entity, refused)
-        if not isinstance(refusal, DomainError) or isinstance(refusal, DeclarationChanged):
-            raise refusal from refused
+        refusal = _refusal(what, refused)
         found = await ctx.fetch(Statement(f"SELECT line FROM {WAITING} WHERE number = $1", (begin,)))
         return [Merged(begin, None, None, refusal, found[0]["line"])]
     await ctx.fetch(Statement("RELEASE SAVEPOINT portion"))

@@ -1,6 +1,7 @@
 """Workbooks by openpyxl, documents by fpdf2. Both are imported when somebody first wants one."""
 
 import re
+import textwrap
 import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -101,7 +102,9 @@ class XlsxWriter:
         return self._text(cell_text(value, guard=False))
 
     def _text(self, text: str) -> Any:
-        """A text, also where it looks like a formula."""
+        """A text, also where it looks like a formula or an error."""
+        if not text.startswith(("=", "#")) and len(text) <= CELL_CHARS_MAX and not _CONTROLS.search(text):
+            return text
         cell = self._cell(self._page, value="")
         cell.value = _CONTROLS.sub("\ufffd", text)[:CELL_CHARS_MAX]
         cell.data_type = "s"
@@ -122,38 +125,86 @@ class XlsxWriter:
 
 
 class PdfWriter:
-    """A document: a table over as many pages as it takes, the header on each."""
+    """A document: a table over as many pages as it takes, the header on each.
+
+    Lines are set here and not by the library's own tables, which take a hundred times as long.
+    """
+
+    MARGIN_MM, LINE_MM, SIZE_PT = 10.0, 3.2, 7
+    CHAR_MM = 1.35  # what a character of that size takes, most of them less
+    LINES_MAX = 8  # of a cell
+    SAMPLED = 200  # records that say how wide columns are
+    CHARS_LEAST, CHARS_MOST = 6, 60
 
     def __init__(self, sheet: Sheet) -> None:
         from fpdf import FPDF
 
         self._sheet = sheet
-        self._lines: list[list[str]] = []
+        self._records: list[list[str]] = []
         self._document = FPDF(orientation="landscape", format="A4")
-        self._document.set_title(sheet.title)
-        self._document.set_margin(10)
-        self._document.add_page()
-        self._document.set_font("Helvetica", size=7)
+        self._document.set_title(_printable(sheet.title))
+        self._document.set_auto_page_break(auto=False)
+        self._y = 0.0
 
     def rows(self, documents: Sequence[str]) -> bytes:
         """Records as lines of the table; it is laid out at the end."""
         for document in documents:
             record = orjson.loads(document)
             cells = (cell_text(record[column.name], guard=False) for column in self._sheet.columns)
-            self._lines.append([_printable(cell) for cell in cells])
+            self._records.append([_printable(cell) for cell in cells])
         return b""
 
     def end(self) -> Iterator[bytes]:
         """The file."""
-        header = [[_printable(column.label) for column in self._sheet.columns]] if self._sheet.header else []
-        with self._document.table(first_row_as_headings=bool(header), line_height=4) as table:
-            for line in [*header, *self._lines]:
-                table.row(line)
+        header = [_printable(column.label) for column in self._sheet.columns]
+        chars = self._chars([header, *self._records[: self.SAMPLED]])
+        self._begin_page(header, chars)
+        for record in self._records:
+            lines = self._wrapped(record, chars)
+            if self._y + self._height(lines) > self._document.h - self.MARGIN_MM:
+                self._begin_page(header, chars)
+            self._set(lines, chars)
         yield bytes(self._document.output())
+
+    def _chars(self, sample: Sequence[Sequence[str]]) -> list[int]:
+        """How many characters are in a line of each column: room is shared by need."""
+        room = int((self._document.w - 2 * self.MARGIN_MM) / self.CHAR_MM)
+        longest = (max(map(len, column)) for column in zip(*sample, strict=True))
+        needs = [min(max(need + 2, self.CHARS_LEAST), self.CHARS_MOST) for need in longest]
+        return [max(self.CHARS_LEAST, need * room // max(room, sum(needs))) for need in needs]
+
+    def _wrapped(self, cells: Sequence[str], chars: Sequence[int]) -> list[list[str]]:
+        return [
+            textwrap.wrap(cell, width - 1, max_lines=self.LINES_MAX, placeholder=" ...") or [""]
+            for cell, width in zip(cells, chars, strict=True)
+        ]
+
+    def _height(self, lines: Sequence[Sequence[str]]) -> float:
+        return max(map(len, lines)) * self.LINE_MM + 1
+
+    def _begin_page(self, header: Sequence[str], chars: Sequence[int]) -> None:
+        self._document.add_page()
+        self._y = self.MARGIN_MM + self.LINE_MM
+        if self._sheet.header:
+            self._document.set_font("Helvetica", "B", self.SIZE_PT)
+            self._set(self._wrapped(header, chars), chars)
+            ruled = self._y - self.LINE_MM
+            self._document.line(self.MARGIN_MM, ruled, self._document.w - self.MARGIN_MM, ruled)
+        self._document.set_font("Helvetica", "", self.SIZE_PT)
+
+    def _set(self, lines: Sequence[Sequence[str]], chars: Sequence[int]) -> None:
+        x = self.MARGIN_MM
+        for cell, width in zip(lines, chars, strict=True):
+            for number, line in enumerate(cell):
+                if line:
+                    self._document.text(x, self._y + number * self.LINE_MM, line)
+            x += width * self.CHAR_MM
+        self._y += self._height(lines)
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 def _printable(text: str) -> str:
-    return text[:500].encode("cp1252", "replace").decode("cp1252")
+    """The text as the document's font can show it: letters of western Europe."""
+    return text.encode("cp1252", "replace").decode("cp1252")

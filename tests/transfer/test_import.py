@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -434,3 +435,16 @@ def test_there_is_a_bound_to_imports_under_way(stoa: Stoa, depot: Collections) -
     stoa.sql("UPDATE stoa.imports SET state = 'done' WHERE id = $1", ids[0])
     assert depot.person.data(IMPORT, **asked)["importRecords"]["import"]["created"] == 1
     stoa.sql("DELETE FROM stoa.imports")
+
+
+def test_the_same_file_again_is_refused_row_by_row_and_at_once(depot: Collections) -> None:
+    rows = [{"code": str(n)} for n in range(3000)]
+    assert run(depot, rows=rows)["import"]["created"] == 3000
+    began = time.monotonic()
+    done = run(depot, rows=[*rows, {"code": "new"}], skipBad=True)["import"]
+    assert time.monotonic() - began < 8
+    assert counted(done) == ("DONE", 3001, 1, 0, 3000)
+    assert done["errors"][0] == {
+        "row": 1, "line": None, "field": "code", "code": "CONFLICT", "message": "a record with this code exists already"
+    }  # fmt: skip
+    assert len(done["errors"]) == 1000
