@@ -66,8 +66,7 @@ class _Connection(asyncio.Protocol):
         if end < 0:
             self._buffer = buffer
             return
-        size = _content_length(buffer[:end])
-        if len(buffer) < end + 4 + size:
+        if not _whole(buffer, end):
             self._buffer = buffer
             return
         self._buffer = b""
@@ -83,11 +82,14 @@ class _Connection(asyncio.Protocol):
             self.done.set_exception(ConnectionError("the server hung up"))
 
 
-def _content_length(head: bytes) -> int:
-    lower = head.lower()
-    start = lower.index(b"content-length:") + 15
-    end = lower.find(b"\r\n", start)
-    return int(lower[start : end if end >= 0 else None])
+def _whole(answer: bytes, head_end: int) -> bool:
+    """Whether all of the body is there: as much as the head says, or the last of its chunks."""
+    head = answer[:head_end].lower()
+    start = head.find(b"content-length:")
+    if start < 0:
+        return answer.endswith(b"\r\n0\r\n\r\n")
+    end = head.find(b"\r\n", start)
+    return len(answer) >= head_end + 4 + int(head[start + 15 : end if end >= 0 else None])
 
 
 async def _run(host: str, port: int, requests: Sequence[Request], connections: int, seconds: float) -> Measured:

@@ -5,6 +5,7 @@ on all of them alike. Ratios are medians over the rounds; what they are to reach
 """
 
 import statistics
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from bench import crm
 from bench.load import Measured, load
+from bench.peers import NotInstalled, pocketbase, postgraphile
 from bench.sides import (
     CREATE,
     GET,
@@ -106,8 +108,13 @@ def standing(folder: Path, sizes: crm.Sizes, requests: int) -> Iterator[list[Sid
     asks = stoa_asks(sizes, requests)
     with ExitStack() as running:
         server, statements = running.enter_context(filled(folder, sizes, asks))
-        stoa = Side(STOA, server.address, server.pid, requests_of(asks, server.token))
-        yield [stoa, *running.enter_context(limit(folder, statements))]
+        sides = [Side(STOA, server.address, server.pid, requests_of(asks, server.token))]
+        for peer in (postgraphile, pocketbase):
+            try:
+                sides += running.enter_context(peer(folder, sizes, requests))
+            except NotInstalled as missing:
+                print(f"{peer.__name__} is left out: {missing}", file=sys.stderr)
+        yield [*sides, *running.enter_context(limit(folder, statements))]
 
 
 def measured(sides: Sequence[Side], workload: str, connections: int, rounds: int, seconds: float) -> Figures:

@@ -119,9 +119,9 @@ def _camel(values: Mapping[str, Any]) -> dict[str, Any]:
     return {camel(name): value for name, value in values.items()}
 
 
-def database_url(folder: Path) -> str:
+def database_url(folder: Path, role: str = "stoa") -> str:
     """The embedded database of a server on this folder."""
-    return f"postgresql://stoa@/stoa?host={folder / 'data' / 'postgres'}"
+    return f"postgresql://{role}@/stoa?host={folder / 'data' / 'postgres'}"
 
 
 @contextmanager
