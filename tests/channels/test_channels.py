@@ -90,8 +90,16 @@ def test_without_a_public_url_nothing_is_activated(admin: Person, api: Api, body
     assert api.calls == []
 
 
-def test_what_is_not_public_is_not_called(stoa: Stoa, admin: Person) -> None:
-    id, _ = new_channel(admin, "telegram", {"api_url": "http://169.254.169.254/", "bot_token": BOT_TOKEN})
+@pytest.mark.parametrize(
+    ("provider", "config"),
+    [
+        ("telegram", {"api_url": "http://169.254.169.254/", "bot_token": BOT_TOKEN}),
+        ("slack", {"api_url": "http://[fd00::1]/", "bot_token": BOT_TOKEN, "signing_secret": SIGNING_SECRET}),
+        ("email", {"smtp_host": "169.254.169.254", "from": "bot@stoa.example"}),
+    ],
+)
+def test_what_is_not_public_is_not_called(admin: Person, provider: str, config: dict[str, str]) -> None:
+    id, _ = new_channel(admin, provider, config)
     answer = admin.client.post(f"/api/v1/channels/{id}/activate", json={"public_url": PUBLIC})
     assert (answer.status_code, "not a public address" in answer.json()["error"]) == (500, True)
     assert BOT_TOKEN not in answer.text

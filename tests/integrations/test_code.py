@@ -1,5 +1,6 @@
 """Integrations that are code: what it is asked, and what becomes of its answers."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,3 +146,18 @@ def test_an_integrations_code_does_something_for_everybody_who_is_connected(
     asked = [call for call in run(admin, coded, "tell").json() if call["action"] == "echo"]
     assert {person.id for person in people} <= {call["userId"] for call in asked}
     assert "permission denied" in run(people[0], coded, "sync").json()["error"]
+
+
+def test_the_code_is_told_what_is_posted_with_the_integrations_token(stoa: Stoa, admin: Person, coded: str) -> None:
+    token = deployed(admin, coded)
+    outside = stoa.client()
+    told = outside.post(f"/api/v1/hooks/{token}", json={"parcel": 7}, headers={"x-event": "moved"})
+    assert told.status_code == 200, told.text
+    params = told.json()
+    assert params["body"] == {"parcel": 7}
+    assert base64.b64decode(params["rawBody"]) == b'{"parcel":7}'
+    assert params["headers"]["x-event"] == "moved"
+    assert params["config"] == {"account": "acme"}
+    text = outside.post(f"/api/v1/hooks/{token}", content=b"\xff not json").json()
+    assert (text["body"], base64.b64decode(text["rawBody"])) == ("� not json", b"\xff not json")
+    assert outside.post(f"/api/v1/hooks/{token[:-1]}A", json={}).status_code == 404
