@@ -76,11 +76,12 @@ async def begin(ctx: Ctx, asked: Invocation) -> AgentRun:
     if not asked.message.strip() or len(asked.message) > MESSAGE_CHARS_MAX or "\x00" in asked.message:
         raise Invalid("message", f"message must be 1 to {MESSAGE_CHARS_MAX} characters, without U+0000")
     session_id = asked.session_id or uuid4()
-    await _need_session(ctx, asked, session_id)
+    owner_id = await _session_owner(ctx, asked, session_id)
     await _need_room(ctx, asked.invoker_id)
     run = AgentRun(
         app_id=asked.app_id,
         session_id=session_id,
+        session_owner_id=owner_id,
         invoker_id=asked.invoker_id,
         trigger=asked.trigger,
         depth=asked.depth,
@@ -94,14 +95,19 @@ async def begin(ctx: Ctx, asked: Invocation) -> AgentRun:
     return run
 
 
-async def _need_session(ctx: Ctx, asked: Invocation, session_id: UUID) -> None:
-    """Raises Missing for a session that is somebody else's."""
-    session = await ctx.first(
-        ctx.visible(AgentSession).where(AgentSession.app_id == asked.app_id, AgentSession.id == session_id)
-    )
-    own = session is None or session.owner_id == sessions.owner_of(asked.trigger, asked.invoker_id)
-    if not own and not (asked.trigger is Trigger.USER and ctx.may(Permission.AGENTS_MANAGE)):
-        raise Missing("session not found", field="sessionId")
+async def _session_owner(ctx: Ctx, asked: Invocation, session_id: UUID) -> UUID:
+    """Whose conversation this is. Raises Missing for somebody else's, stored or under way."""
+    own = sessions.owner_of(asked.trigger, asked.invoker_id)
+    stored = AgentSession.app_id == asked.app_id, AgentSession.id == session_id
+    session = await ctx.first(ctx.visible(AgentSession).where(*stored))
+    under_way = AgentRun.app_id == asked.app_id, AgentRun.session_id == session_id, AgentRun.finished_at.is_(None)
+    run = await ctx.first(ctx.visible(AgentRun).where(*under_way).limit(1))
+    owners = {*([session.owner_id] if session else ()), *([run.session_owner_id] if run else ())}
+    if owners <= {own}:
+        return own
+    if len(owners) == 1 and asked.trigger is Trigger.USER and ctx.may(Permission.AGENTS_MANAGE):
+        return owners.pop()
+    raise Missing("session not found", field="sessionId")
 
 
 async def _need_room(ctx: Ctx, invoker_id: UUID) -> None:

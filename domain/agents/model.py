@@ -114,9 +114,11 @@ class AgentRun(Identified, Base):
         Index(None, "finished_at"),
         Index("ix_agent_runs_open", "leased_until", postgresql_where=text("finished_at IS NULL")),
         Index(None, "tenant_id", "app_id", "invoker_id"),
+        Index(None, "tenant_id", "app_id", "session_id"),
     )
     app_id: Mapped[str]
     session_id: Mapped[UUID]
+    session_owner_id: Mapped[UUID]  # whose conversation it goes on with, or begins
     invoker_id: Mapped[UUID]  # for whom it acts
     trigger: Mapped[str]
     depth: Mapped[int]  # how many agents had it begun through each other

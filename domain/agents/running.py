@@ -57,6 +57,7 @@ class Facts:
     tenant_id: UUID
     app_id: str
     session_id: UUID
+    session_owner_id: UUID
     invoker_id: UUID
     trigger: Trigger
     depth: int
@@ -150,6 +151,7 @@ async def take_up(ctx: Ctx, run_id: UUID, holder_id: UUID) -> Facts | None:
         tenant_id=run.tenant_id,
         app_id=run.app_id,
         session_id=run.session_id,
+        session_owner_id=run.session_owner_id,
         invoker_id=run.invoker_id,
         trigger=Trigger(run.trigger),
         depth=run.depth,

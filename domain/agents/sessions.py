@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import exists, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.agents.model import NOBODY, AgentMessage, AgentSession, AgentToolCall
@@ -46,7 +46,13 @@ def owner_of(trigger: Trigger, invoker_id: UUID) -> UUID:
 async def history(ctx: Ctx, facts: "Facts") -> list[AgentMessage]:
     """What was said in the session before, oldest first; of very much the newest part."""
     of_session = AgentMessage.app_id == facts.app_id, AgentMessage.session_id == facts.session_id
-    newest = ctx.visible(AgentMessage).where(*of_session).order_by(AgentMessage.id.desc())
+    owned = exists().where(
+        AgentSession.tenant_id == ctx.tenant_id,
+        AgentSession.app_id == facts.app_id,
+        AgentSession.id == facts.session_id,
+        AgentSession.owner_id == facts.session_owner_id,
+    )
+    newest = ctx.visible(AgentMessage).where(*of_session, owned).order_by(AgentMessage.id.desc())
     kept: list[AgentMessage] = []
     chars = 0
     for message in await ctx.all(newest.limit(HISTORY_MESSAGES_MAX)):
@@ -58,9 +64,9 @@ async def history(ctx: Ctx, facts: "Facts") -> list[AgentMessage]:
 
 
 async def remember(ctx: Ctx, facts: "Facts", said: Exchange) -> None:
-    """Store what was said, and what the agent did for it."""
+    """Store what was said, and what the agent did for it; not where somebody else's session took the id meanwhile."""
     key = {"tenant_id": ctx.tenant_id, "app_id": facts.app_id, "id": facts.session_id}
-    first = {"owner_id": owner_of(facts.trigger, facts.invoker_id), "status": ACTIVE, "created_at": ctx.now}
+    first = {"owner_id": facts.session_owner_id, "status": ACTIVE, "created_at": ctx.now}
     counts = {"total_tokens": said.tokens or 0, "turn_count": 1, "updated_at": ctx.now}
     new = insert(AgentSession).values({**key, **first, **counts})
     counted = {
@@ -68,7 +74,10 @@ async def remember(ctx: Ctx, facts: "Facts", said: Exchange) -> None:
         "turn_count": AgentSession.turn_count + 1,
         "updated_at": new.excluded.updated_at,
     }
-    await ctx.execute(new.on_conflict_do_update(index_elements=list(key), set_=counted))
+    own = AgentSession.owner_id == new.excluded.owner_id
+    stored = new.on_conflict_do_update(index_elements=list(key), set_=counted, where=own).returning(AgentSession.id)
+    if (await ctx.execute(stored)).scalar_one_or_none() is None:
+        return
     for summary in said.summaries:
         await _store(ctx, facts, "system", summary.text, summary=summary)
     await _store(ctx, facts, "user", said.message)

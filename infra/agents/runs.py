@@ -210,6 +210,7 @@ class Runs:
                 self.tell(facts, "done", {"response": end.response, "tokens": end.tokens})
             elif ours:
                 self.tell(facts, "error", {"error": end.error})
+            await self._journal.written()
             log.info("agent_ran", run=str(facts.id), app=facts.app_id, outcome="done" if end.error is None else "error")
         except Exception:
             log.exception("agent_run_lost", run=str(facts.id), app=facts.app_id)

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +138,7 @@ class Background:
         self._thread.start()
 
     def _follow(self) -> None:
-        with self.agent.asking(self.message, **self.more) as events:
+        with suppress(httpx.HTTPError), self.agent.asking(self.message, **self.more) as events:
             for event in events:
                 with self._came:
                     self.events.append(event)

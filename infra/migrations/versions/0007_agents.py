@@ -86,6 +86,7 @@ def upgrade() -> None:
         "agent_runs",
         sa.Column("app_id", sa.Text(), nullable=False),
         sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("session_owner_id", sa.Uuid(), nullable=False),
         sa.Column("invoker_id", sa.Uuid(), nullable=False),
         sa.Column("trigger", sa.Text(), nullable=False),
         sa.Column("depth", sa.Integer(), nullable=False),
@@ -122,6 +123,12 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_agent_runs_tenant_id_app_id_invoker_id", "agent_runs", ["tenant_id", "app_id", "invoker_id"], schema="stoa"
+    )
+    op.create_index(
+        "ix_agent_runs_tenant_id_app_id_session_id",
+        "agent_runs",
+        ["tenant_id", "app_id", "session_id"],
+        schema="stoa",
     )
     op.create_table(
         "agent_sessions",
