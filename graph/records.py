@@ -8,13 +8,13 @@ from uuid import UUID
 
 import strawberry
 
-from domain.access.permissions import Verb, record_key
+from domain.access.permissions import Verb, record_key, reveal_key
 from domain.kernel import events
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
 from domain.kernel.page import FIRST_MAX
 from domain.kernel.rawjson import RawJson, array_of
-from domain.records import identity, live, service
+from domain.records import identity, live, sealing, service
 from domain.records.identity import FederatedQuery
 from domain.records.service import Found, Query
 from domain.records.spelling import dialects
@@ -219,6 +219,19 @@ class RecordsMutation:
     async def delete_record(self, info: Info, app: App, entity: Entity, id: RecordId) -> Record:
         """Delete a record. Returns what it was."""
         return Record(await service.delete(info.context, app, entity, id))
+
+    @mutation(access=Access(permission=reveal_key("{app}", "{entity}")), refuses=[Code.NOT_FOUND])
+    async def reveal_secret(
+        self,
+        info: Info,
+        app: App,
+        entity: Entity,
+        id: RecordId,
+        field: Annotated[str, about("The name of a secret field.")],
+    ) -> str | None:
+        """A secret of a record in the clear, null where it has none. The audit log tells who looked."""
+        found = await sealing.reveal(info.context, app, entity, id, field)
+        return None if found is None else found.text
 
 
 @strawberry.type

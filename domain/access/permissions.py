@@ -59,6 +59,11 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
+def reveal_key(app_id: str, entity: str) -> str:
+    """The key that allows to see the secrets in the records of one entity."""
+    return f"app:{app_id}:{entity}.reveal"
+
+
 class Grants:
     """The keys one caller holds, ready to be asked."""
 

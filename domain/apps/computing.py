@@ -16,6 +16,7 @@ from domain.records.types import (
     IntegerType,
     NumberType,
     PercentType,
+    SecretType,
     native_type,
 )
 
@@ -47,7 +48,8 @@ def _formula(node: Node, others: Others) -> tuple[FieldType, Computed]:
     type = native_type(word, node)
     if type is None:
         raise Invalid(node.path("returns"), f"{node.path('returns')} '{word[:80]}' is not a field type")
-    expression = checked_expression(text, [*others.row], path, before_column=ROW_MARK)
+    row = [name for name, field in others.row.items() if not isinstance(field.type, SecretType)]
+    expression = checked_expression(text, row, path, before_column=ROW_MARK)
     stored = node.flag("stored", default=_CHANGES_BY_ITSELF.search(text) is None)
     return type, Formula(expression, type.column, stored)
 

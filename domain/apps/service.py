@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.access import service as access
-from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, integration_key, record_key
+from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, integration_key, record_key, reveal_key
 from domain.agents import registration as agents
 from domain.apps.changing import alone, carry_out, refuse_loss, steps_to
 from domain.apps.events import AppChanged
@@ -21,6 +21,7 @@ from domain.kernel.model import DEFAULT_TENANT
 from domain.kernel.unit import Statement
 from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, weighed
+from domain.records.types import SecretType
 from domain.secrets import service as secrets
 from domain.storage import app_files
 from domain.webhooks import service as webhooks
@@ -145,10 +146,15 @@ def _keys(manifest: Manifest) -> Mapping[str, str]:
     records = {
         record_key(manifest.app_id, type.name, verb): f"{verb} {type.name}" for type in manifest.types for verb in Verb
     }
+    reveal = {
+        reveal_key(manifest.app_id, type.name): f"reveal secrets of {type.name}"
+        for type in manifest.types
+        if any(isinstance(field.type, SecretType) for field in type.fields)
+    }
     crons = {app_key(manifest.app_id, f"cron.{verb}"): f"{verb} crons" for verb in ("read", "write", "trigger")}
     custom = {app_key(manifest.app_id, key): text for key, text in manifest.custom_keys.items()}
     actions = {app_key(manifest.app_id, f"action:{id}"): f"call action {id}" for id in manifest.actions}
-    own = {**records, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
+    own = {**records, **reveal, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
     return {**own, **_integration_keys(manifest)} if manifest.kind == "integration" else own
 
 

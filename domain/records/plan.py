@@ -14,7 +14,7 @@ from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, Stat
 from domain.records.computed import Formula
 from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
 from domain.records.naming import MARK, bounded, fingerprint, literal, quoted
-from domain.records.types import AutonumberType
+from domain.records.types import AutonumberType, SecretType
 
 TRIGGERS = {
     "insert": ("stoa.record_inserted", "REFERENCING NEW TABLE AS new_rows"),
@@ -451,6 +451,9 @@ def _retype(schema: AppSchema, entity: ObjectType, table: str, declared: Field, 
         return
     name, type = quoted(declared.name), column_type(schema, declared)
     column = there.columns[declared.name]
+    if SecretType.column in (type, column.type):
+        what = f"field '{declared.name}' of '{entity.name}'"
+        raise Invalid(f"{entity.name}.{declared.name}", f"{what} cannot change its type: secrets are sealed one by one")
     alter = f"ALTER TABLE {table} ALTER {name} TYPE {type} USING {declared.type.converted(name)}"
     off = (f"ALTER TABLE {table} ALTER {name} DROP DEFAULT",) if column.default is not None else ()
     lost = _rows(schema, there, _changed(declared, column))

@@ -18,9 +18,10 @@ from domain.records.identity import chosen_apps, linked_records
 from domain.records.opening import Opened, opened, record_id
 from domain.records.query import Op, Order, Test
 from domain.records.refusals import DeclarationChanged, record_refusal
+from domain.records.sealing import sealed_row, sealed_rows
 from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import Author, Select, Told
-from domain.records.types import ListType, NotOfType
+from domain.records.types import MASK, ListType, NotOfType, SecretType
 
 BULK_MAX = 1000
 ROWS_MAX = 100_000  # what a list without a limit may come to
@@ -243,7 +244,8 @@ def row_of(at: Opened, values: Any, path: str) -> dict[str, Any]:
         if field is None:
             raise Invalid(name, f"unknown field '{name[:80]}' of '{at.entity.name}'")
         set_by_writer = name not in SYSTEM_FIELDS or (name == "id" and at.entity.own_id)
-        if set_by_writer and field.writable:
+        as_it_is = isinstance(field.type, SecretType) and value == MASK  # as it was shown
+        if set_by_writer and field.writable and not as_it_is:
             row[name] = _stored(field, value)
     return row
 
@@ -282,6 +284,7 @@ def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None
 
 async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> list[RawJson]:
     """Insert rows in stored form, each with the same fields, as they are. Raises Conflict, Invalid."""
+    rows = await sealed_rows(ctx, at, rows)
     fields = [field for name, field in at.entity.columns.items() if name in rows[0]]
     text = str(json_of(rows))
     stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx), told))
@@ -294,7 +297,7 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     at = await opened(ctx, app_id, entity, Verb.UPDATE)
     row = {name: value for name, value in row_of(at, changes, "values").items() if name != "id"}
     fields = [field for name, field in at.entity.columns.items() if name in row]
-    text = str(json_of(row))
+    text = str(json_of(await sealed_row(ctx, at, id, row)))
     statement = sql.update(at.schema, at.entity, fields, _has_id(at, id), f"[{text}]", author(ctx))
     return await _one(ctx, at, statement, id)
 

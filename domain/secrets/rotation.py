@@ -6,7 +6,7 @@ from sqlalchemy import delete, exists, select
 
 from domain.kernel.ctx import Ctx
 from domain.kernel.unit import FOREIGN_KEY_STATES, StatementRefused
-from domain.secrets import service
+from domain.secrets import in_rows, service
 from domain.secrets.model import MasterKey, Secret
 from domain.secrets.ports import Unreadable
 
@@ -32,6 +32,8 @@ async def troubles(ctx: Ctx) -> dict[str, Trouble]:
 
 async def waiting(ctx: Ctx) -> bool:
     """Whether a secret is still under another master key than the first."""
+    if await in_rows.key_ids(ctx) - {_current(ctx)}:
+        return True
     return bool((await ctx.execute(select(exists().where(Secret.key_id != _current(ctx))))).scalar())
 
 
@@ -54,19 +56,24 @@ async def rewrap(ctx: Ctx, most: int) -> int:
         except Unreadable as broken:
             raise Unreadable(f"secret {secret.scope}/{secret.key} cannot be read ({broken})") from None
     await ctx.flush()
-    return len(rows)
+    return len(rows) or await in_rows.rewrap(ctx, _current(ctx), most)
 
 
 async def forget_unused(ctx: Ctx) -> bool:
     """Forget master keys that no secret needs any more; False when one of them was just taken into use again."""
-    unused = MasterKey.id.not_in(select(Secret.key_id)) & (MasterKey.id != _current(ctx))
+    kept = {_current(ctx), *await in_rows.key_ids(ctx)}
+    unused = MasterKey.id.not_in(select(Secret.key_id)) & MasterKey.id.not_in(kept)
     try:
-        await ctx.execute(delete(MasterKey).where(unused))
+        forgotten = await ctx.execute(delete(MasterKey).where(unused).returning(MasterKey.id))
     except StatementRefused as refused:
         if refused.sqlstate in FOREIGN_KEY_STATES:
             return False
         raise
-    return True
+    # No key of the database's holds for rows of records: one may have been sealed while we looked.
+    again = set(forgotten.scalars()) & await in_rows.key_ids(ctx)
+    for key_id in again:
+        await service.register_key(ctx, key_id)
+    return not again
 
 
 def _current(ctx: Ctx) -> str:

@@ -133,7 +133,7 @@ async def keep(ctx: Ctx, scope: str, key: str, value: SecretText) -> Secret:
     known = _of(ctx, scope).where(Secret.key == key).with_for_update()
     secret = await ctx.first(known.execution_options(populate_existing=True))
     version = 1 if secret is None else secret.version + 1
-    sealed = await _seal(ctx, text, _place(ctx.tenant_id, scope, key, version))
+    sealed = await seal(ctx, text, place(ctx.tenant_id, scope, key, version))
     before = None if secret is None else _noted(secret)
     if secret is None:
         await _refuse_too_many(ctx, scope)
@@ -210,11 +210,12 @@ def _noted(secret: Secret) -> dict[str, Any]:
 
 
 def place_of(secret: Secret) -> bytes:
-    """What the ciphertext is bound to. Each part has its length before it: no two places look alike."""
-    return _place(secret.tenant_id, secret.scope, secret.key, secret.version)
+    """What the ciphertext is bound to."""
+    return place(secret.tenant_id, secret.scope, secret.key, secret.version)
 
 
-def _place(tenant_id: UUID, scope: str, key: str, version: int) -> bytes:
+def place(tenant_id: UUID, scope: str, key: str, version: int) -> bytes:
+    """What the ciphertext of a value is bound to. Each part has its length before it: no two places look alike."""
     parts = (tenant_id.bytes, scope.encode(), key.encode(), str(version).encode())
     return b"".join(len(part).to_bytes(4) + part for part in parts)
 
@@ -245,13 +246,13 @@ def _value_bytes(value: SecretText) -> bytes:
     return text
 
 
-async def _seal(ctx: Ctx, text: bytes, place: bytes) -> Sealed:
+async def seal(ctx: Ctx, text: bytes, bound_to: bytes) -> Sealed:
     """The text, encrypted. Raises Unavailable where secrets are in use that this process has no master key for."""
     cipher = ctx.ports.cipher
     for key in await ctx.all(select(MasterKey)):
         if key.id not in cipher.key_ids() or not cipher.proves(key.id, key.proof):
             raise Unavailable("this server lacks a master key that other secrets need")
-    sealed = cipher.seal(text, place)
+    sealed = cipher.seal(text, bound_to)
     await register_key(ctx, sealed.key_id)
     return sealed
 

@@ -23,6 +23,7 @@ from domain.kernel.errors import Conflict, DomainError, Invalid, Limited, Missin
 from domain.kernel.ids import uuid7
 from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.rawjson import json_of
+from domain.kernel.secret import SecretText
 from domain.kernel.unit import StatementRefused
 from domain.kernel.upload import Upload
 from domain.records.declared import Field
@@ -368,6 +369,9 @@ class _Job:
             cells = ((targets[column], cell) for column, cell in came.values.items() if column in targets)
             values = {f.name: value_of(f, cell, habits) for f, cell in cells if cell not in habits.blanks}
         row = row_of(self._at, values, "row")
+        secret = next((name for name, value in row.items() if isinstance(value, SecretText)), None)
+        if secret is not None:
+            raise Invalid(secret, f"field '{secret}' is secret: it is not for files")
         if self._wanted.key is not None:
             self._add_key(row, values)
         elif self._wanted.write is Write.INSERT:

@@ -36,7 +36,7 @@ from domain.access.permissions import Grants, Verb, record_key
 from domain.kernel.page import FIRST_DEFAULT
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.query import Op
-from domain.records.types import NATIVE_TYPES, FieldType
+from domain.records.types import NATIVE_TYPES, FieldType, SecretType
 from graph.scalars import SCALARS
 from graph.typed import aggregates
 from graph.typed.meaning import Follows, Reads, Writes
@@ -440,7 +440,8 @@ def _settable(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Fie
     """The fields that a caller may write, by GraphQL name."""
     for shown, raw in names.fields.items():
         set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
-        if set_by_writer and entity.columns[raw].writable:
+        sealed = isinstance(entity.columns[raw].type, SecretType)  # they take a statement of their own
+        if set_by_writer and entity.columns[raw].writable and not sealed:
             yield shown, entity.columns[raw]
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from domain.kernel.ids import parse_uuid
 from domain.kernel.rawjson import json_of
 from domain.kernel.reading import Node
+from domain.kernel.secret import SecretText
 from domain.records.naming import literal
 from domain.records.types.base import EQUALITY, ONLY_NULL, FieldType, NotOfType, json_text, storable
 from domain.records.types.numbers import NumberType
@@ -232,15 +233,15 @@ class SecretType(FieldType):
     operators = ONLY_NULL
     filter = "SecretFilter"
 
-    def stored(self, value: Any) -> str:
-        """The text in the clear: whoever writes a record seals it."""
+    def stored(self, value: Any) -> SecretText:
+        """The text in the clear, which goes nowhere but to whoever seals it."""
         if not isinstance(value, str) or "\x00" in value:
             raise NotOfType("must be a text without the character U+0000")
         if value == MASK:
             raise NotOfType("must not be the mask that stands for it")
         if len(value.encode()) > SECRET_BYTES_MAX:
             raise NotOfType(f"must be at most {SECRET_BYTES_MAX} bytes")
-        return value
+        return SecretText(value)
 
     def shown(self, sql: str) -> str:
         return f"CASE WHEN ({sql}) IS NOT NULL THEN '{MASK}' END"
