@@ -31,6 +31,7 @@ TransferFormat = strawberry.enum(
     formats.Format, name="TransferFormat", description="How records are written down; PDF is not read."
 )
 
+ExpiresIn = Annotated[int, bounded("For how many seconds the URL is good.", minimum=1, maximum=exporting.LIFE_S_MAX)]
 ImportState = strawberry.enum(
     model.ImportState,
     name="ImportState",
@@ -128,9 +129,7 @@ class TransferQuery:
             bool, about("Whether texts that a spreadsheet would take for formulas get an apostrophe, in CSV.")
         ] = True,
         first: Annotated[int | None, bounded("At most so many; all of them without it.", minimum=1)] = None,
-        expires_in: Annotated[
-            int, bounded("For how many seconds the URL is good.", minimum=1, maximum=exporting.LIFE_S_MAX)
-        ] = exporting.LIFE_S_DEFAULT,
+        expires_in: ExpiresIn = exporting.LIFE_S_DEFAULT,
     ) -> FileRef:
         """Records as a file, made while it is sent: what whoever asked for it may read at that moment.
 
@@ -150,6 +149,18 @@ class TransferQuery:
             guarded=guarded,
             first=first,
         )
+        return FileRef(EXPORTS + await exporting.sign(info.context, wanted, expires_in))
+
+    @query(refuses=[Code.NOT_FOUND, Code.FORBIDDEN])
+    async def export_view(
+        self,
+        info: Info,
+        id: Annotated[UUID, about("The saved view's id.")],
+        format: Annotated[TransferFormat, about("As what file.")] = formats.Format.CSV,  # type: ignore[valid-type]
+        expires_in: ExpiresIn = exporting.LIFE_S_DEFAULT,
+    ) -> FileRef:
+        """The records that a saved view shows as a file: its columns, in its order, as it is when the URL is used."""
+        wanted = await exporting.of_view(info.context, id, format)
         return FileRef(EXPORTS + await exporting.sign(info.context, wanted, expires_in))
 
     @query(access=PUBLIC, refuses=[Code.NOT_FOUND, Code.GONE])

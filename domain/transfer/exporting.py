@@ -7,7 +7,7 @@ may read at the moment it is used, and no more.
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 
 from domain.access.permissions import Verb
+from domain.collaboration import views
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Gone, Invalid, Missing, TooComplex
 from domain.kernel.unit import Statement
@@ -40,11 +41,15 @@ SEAL = "records:export"
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What is wanted of which records, and how. No `columns` stands for all of them; `labels` are by column."""
+    """What is wanted of which records, and how. No `columns` stands for all of them; `labels` are by column.
+
+    With a `view`, its records, order and columns are what is wanted, as it is when the export is made.
+    """
 
     app_id: str
     entity: str
     format: Format
+    view: UUID | None = None
     where: Any = None
     dialect: Dialect = Dialect.STOA
     order_by: str | None = None
@@ -76,10 +81,16 @@ class Prepared:
     writer: TableWriter
 
 
+async def of_view(ctx: Ctx, id: UUID, format: Format) -> Export:
+    """The export of a saved view's records. Raises Denied, Missing."""
+    row = await views.view(ctx, id)
+    return Export(row.app_id, row.entity, format, view=id)
+
+
 async def sign(ctx: Ctx, export: Export, life_s: int = LIFE_S_DEFAULT) -> str:
     """A token for the export. Raises Denied, Missing; Invalid on what is wrong with it, or for one too long."""
     at = await opened(ctx, export.app_id, export.entity, Verb.READ)
-    _checked(at, export)
+    _checked(at, await _with_view(ctx, export))
     if not 1 <= life_s <= LIFE_S_MAX:
         raise Invalid("expiresIn", f"expiresIn must be between 1 and {LIFE_S_MAX} seconds")
     return _sealed(ctx, Signed(export, ctx.tenant_id, ctx.user(), ctx.now + timedelta(seconds=life_s)))
@@ -107,13 +118,15 @@ async def unsealed(ctx: Ctx, token: str) -> Signed:
     expires_at = datetime.fromtimestamp(end, ctx.now.tzinfo)
     if expires_at <= ctx.now:
         raise Gone("the URL has expired, ask for another one")
-    export = Export(**{**told, "format": Format(told["format"]), "dialect": Dialect(told["dialect"])})
+    view = None if told["view"] is None else UUID(told["view"])
+    export = Export(**{**told, "view": view, "format": Format(told["format"]), "dialect": Dialect(told["dialect"])})
     return Signed(export, UUID(tenant_id), UUID(user_id), expires_at)
 
 
 async def prepare(ctx: Ctx, export: Export) -> Prepared:
     """The export, ready to be made by who asked for it. Raises Denied, Missing, Invalid, TooComplex."""
     at = await opened(ctx, export.app_id, export.entity, Verb.READ)
+    export = await _with_view(ctx, export)
     plan = _checked(at, export)
     most = ROWS_MAX.get(export.format)
     if most is not None and (export.first is None or export.first > most):
@@ -139,6 +152,21 @@ async def batches(ctx: Ctx, prepared: Prepared) -> AsyncGenerator[list[str], Non
     async with aclosing(ctx.follow(prepared.statement, AT_ONCE)) as batches:
         async for rows in batches:
             yield [row["doc"] for row in rows]
+
+
+async def _with_view(ctx: Ctx, export: Export) -> Export:
+    """The export with what its view says today. Raises Missing."""
+    if export.view is None:
+        return export
+    says = views.terms_of(await views.view(ctx, export.view))
+    return replace(
+        export,
+        where=says.where,
+        dialect=says.dialect,
+        order_by=says.order_by,
+        descending=says.descending,
+        columns=says.columns,
+    )
 
 
 @dataclass(frozen=True, slots=True)

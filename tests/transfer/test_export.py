@@ -189,3 +189,24 @@ def test_an_export_is_of_one_moment(stoa: Stoa, admin: Person) -> None:
         whole = seen + sum(map(len, parts))
     assert whole > 20_000 * 1000
     assert app.query("goods")["total"] == 0
+
+
+def test_a_saved_view_is_exported_as_it_is_when_the_url_is_used(stoa: Stoa, shop: Collections) -> None:
+    person = shop.person
+    view = {"name": "cheap", "where": {"price": {"lt": 2}}, "orderBy": "price", "columns": ["price", "name"]}
+    made = person.data(
+        """mutation($view: SavedViewInput!) {
+          createSavedView(app: "shop", entity: "goods", view: $view) { id } }""",
+        view=view,
+    )["createSavedView"]["id"]
+    url = person.data("query($id: UUID!) { exportView(id: $id) }", id=made)["exportView"]
+    told = httpx.get(f"{stoa.base_url}{url}")
+    assert lines(told) == [["price", "name"], ["1", "plain"], ["-2.5", 'quotes " and, commas\nlines']]
+    changed = 'mutation($id: UUID!) { updateSavedView(id: $id, changes: {columns: ["name"], direction: ASC}) { id } }'
+    person.data(changed, id=made)
+    assert [line[-1] for line in lines(httpx.get(f"{stoa.base_url}{url}"))] == [
+        "name", 'quotes " and, commas\nlines', "plain"
+    ]  # fmt: skip
+    assert stoa.person().code("query($id: UUID!) { exportView(id: $id) }", id=made) == "NOT_FOUND"
+    person.data("mutation($id: UUID!) { deleteSavedView(id: $id) { id } }", id=made)
+    assert httpx.get(f"{stoa.base_url}{url}").status_code == 404
