@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import count
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -19,6 +20,8 @@ from domain.transfer.writing import cell_text
 BLOCK_BYTES = 2**18
 UNPACKED_BYTES_MAX = 2**30  # of a workbook, which is a zip
 STRINGS_BYTES_MAX = 128 * 2**20  # of the texts it shares, which are held in memory
+FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
+UNKNOWN = "\ufffd"
 CELL_CHARS_MAX = 32_767  # Excel specifications and limits
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # what XML cannot hold
 
@@ -131,19 +134,25 @@ class PdfWriter:
     """
 
     MARGIN_MM, LINE_MM, SIZE_PT = 10.0, 3.2, 7
-    CHAR_MM = 1.35  # what a character of that size takes, most of them less
+    CHAR_MM = 1.5  # what a character of that size takes, most of them less
     LINES_MAX = 8  # of a cell
     SAMPLED = 200  # records that say how wide columns are
     CHARS_LEAST, CHARS_MOST = 6, 60
 
     def __init__(self, sheet: Sheet) -> None:
         from fpdf import FPDF
+        from fpdf.fonts import TTFFont
 
         self._sheet = sheet
         self._records: list[list[str]] = []
         self._document = FPDF(orientation="landscape", format="A4")
-        self._document.set_title(_printable(sheet.title))
+        self._document.set_title(sheet.title)
         self._document.set_auto_page_break(auto=False)
+        self._document.add_font("DejaVu", fname=FONT)
+        self._document.set_font("DejaVu", size=self.SIZE_PT)
+        font = self._document.current_font
+        assert isinstance(font, TTFFont)
+        self._signs = font.cmap
         self._y = 0.0
 
     def rows(self, documents: Sequence[str]) -> bytes:
@@ -151,12 +160,12 @@ class PdfWriter:
         for document in documents:
             record = orjson.loads(document)
             cells = (cell_text(record[column.name], guard=False) for column in self._sheet.columns)
-            self._records.append([_printable(cell) for cell in cells])
+            self._records.append([self._printable(cell) for cell in cells])
         return b""
 
     def end(self) -> Iterator[bytes]:
         """The file."""
-        header = [_printable(column.label) for column in self._sheet.columns]
+        header = [self._printable(column.label) for column in self._sheet.columns]
         chars = self._chars([header, *self._records[: self.SAMPLED]])
         self._begin_page(header, chars)
         for record in self._records:
@@ -186,11 +195,9 @@ class PdfWriter:
         self._document.add_page()
         self._y = self.MARGIN_MM + self.LINE_MM
         if self._sheet.header:
-            self._document.set_font("Helvetica", "B", self.SIZE_PT)
             self._set(self._wrapped(header, chars), chars)
             ruled = self._y - self.LINE_MM
             self._document.line(self.MARGIN_MM, ruled, self._document.w - self.MARGIN_MM, ruled)
-        self._document.set_font("Helvetica", "", self.SIZE_PT)
 
     def _set(self, lines: Sequence[Sequence[str]], chars: Sequence[int]) -> None:
         x = self.MARGIN_MM
@@ -204,7 +211,6 @@ class PdfWriter:
     def close(self) -> None:
         """Nothing is held."""
 
-
-def _printable(text: str) -> str:
-    """The text as the document's font can show it: letters of western Europe."""
-    return text.encode("cp1252", "replace").decode("cp1252")
+    def _printable(self, text: str) -> str:
+        """The text with what the font can show of it: alphabets, and no signs of the east of Asia."""
+        return text if text.isascii() else "".join(c if ord(c) in self._signs else UNKNOWN for c in text)

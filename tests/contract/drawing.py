@@ -129,6 +129,11 @@ IN_OPERATION: Mapping[str, Mapping[str, Draw]] = {
     "rootcx.deactivateChannel": {"id": of("channel")},
     "rootcx.channelIdentity": {"id": of("channel")},
     "rootcx.objectAncestors": {"id": of("folder"), "bucket": one_of("shelf")},
+    "stoa.exportRecords": {
+        "app": of("appId"), "entity": one_of("parcels"), "dialect": one_of("STOA"), "columns": one_of(None, ["code"]),
+        "where": one_of(None, {"code": {"eq": "P-3"}}), "orderBy": one_of("code", "weight"), "labels": one_of(None),
+        "format": one_of("CSV", "JSON", "NDJSON", "XLSX", "PDF"), "first": one_of(None, 2),
+    },
 }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ ELSEWHERE: Mapping[str, str] = {
     "rootcx.unlinkChannel": "tests/channels: takes somebody who has written to the channel",
     "rootcx.receiveChannelMessage": "tests/channels: takes what a provider signed",
     "stoa.readFile": "tests/storage: takes a token that was made before",
+    "stoa.readExport": "tests/transfer: takes a token that was made before",
 }
 
 

@@ -119,6 +119,19 @@ def test_a_document_is_a_pdf(shop: Collections) -> None:
     answer = exported(shop, format="PDF", columns=["name", "price"])
     assert (answer.headers["content-type"], answer.content[:5]) == ("application/pdf", b"%PDF-")
     assert answer.content.rstrip().endswith(b"%%EOF")
+    assert b"/Count 1\n" in answer.content
+
+
+def test_a_document_has_as_many_pages_as_it_takes(stoa: Stoa, admin: Person) -> None:
+    app = build.app(admin, build.entity("goods", build.field("n", "number"), build.field("text")))
+    stoa.sql(
+        f"INSERT INTO {app.app_id}.goods (n, text) SELECT n, repeat('word ', n % 40) FROM generate_series(1, 500) n"
+    )
+    answer = admin.client.get(f"/records/{app.app_id}/goods/export", params={"format": "pdf"})
+    assert answer.status_code == 200
+    pages = re.search(rb"/Count ([0-9]+)\n", answer.content)
+    assert pages is not None
+    assert 10 < int(pages[1]) < 40
 
 
 def test_a_url_is_good_for_a_while_and_cannot_be_changed(shop: Collections) -> None:
