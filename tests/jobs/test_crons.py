@@ -10,9 +10,10 @@ from domain.crons import service as crons
 from domain.kernel.ctx import ANONYMOUS, Request
 from domain.kernel.errors import Unavailable
 from tests import build
+from tests.build import Collections
 from tests.harness import Person, Stoa
 from tests.jobs.handing_in import ended
-from tests.workers.hosting import App, RunningHost, eventually
+from tests.workers.hosting import RunningHost, eventually
 
 CREATE = """
 mutation ($app: ID!, $name: String!, $schedule: String!, $payload: JSON, $overlap: CronOverlap) {
@@ -29,12 +30,6 @@ query ($app: ID!, $id: UUID!) {
 """
 FAR = "0 0 1 1 *"
 PAST = "UPDATE stoa.crons SET next_at = now() - interval '1 hour' WHERE id = $1::uuid"
-
-
-@pytest.fixture(scope="module")
-def mill(admin: Person, works: App) -> App:
-    build.app(admin, build.entity("things", build.field("name")), app_id="works")
-    return works
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +54,9 @@ def fired(person: Person, id: str) -> dict[str, Any]:
     return look(person, id)
 
 
-def test_each_is_fired_once_however_many_would(stoa: Stoa, admin: Person, mill: App, host: RunningHost) -> None:
+def test_each_is_fired_once_however_many_would(
+    stoa: Stoa, admin: Person, things: Collections, host: RunningHost
+) -> None:
     ids = [create(admin, f"many-{n}") for n in range(25)]
     stoa.sql("UPDATE stoa.crons SET next_at = now() - interval '1 minute'")
 
@@ -76,13 +73,15 @@ def test_each_is_fired_once_however_many_would(stoa: Stoa, admin: Person, mill: 
         await asyncio.gather(*(fire() for _ in range(8)))
 
     host.do(fire_at_once())
-    eventually(lambda: stoa.sql("SELECT count(*) AS n FROM stoa.cron_runs")[0]["n"] >= 25)
-    rows = stoa.sql("SELECT cron_id::text AS id, count(*) AS n FROM stoa.cron_runs GROUP BY 1")
-    assert {row["id"]: row["n"] for row in rows} == dict.fromkeys(ids, 1)
-    assert stoa.sql("SELECT count(*) AS n FROM stoa.jobs WHERE cron_id IS NOT NULL")[0]["n"] == 25
+    for table in ("cron_runs", "jobs"):
+        counted = (
+            f"SELECT cron_id::text AS id, count(*) AS n FROM stoa.{table} WHERE cron_id = ANY ($1::uuid[]) GROUP BY 1"
+        )
+        eventually(lambda counted=counted: len(stoa.sql(counted, ids)) == 25)
+        assert {row["id"]: row["n"] for row in stoa.sql(counted, ids)} == dict.fromkeys(ids, 1)
 
 
-def test_what_was_missed_for_long_is_made_up_for_once(stoa: Stoa, admin: Person, mill: App) -> None:
+def test_what_was_missed_for_long_is_made_up_for_once(stoa: Stoa, admin: Person, things: Collections) -> None:
     id = create(admin, "missed", "*/5 * * * *")
     stoa.sql(PAST, id)
     cron = fired(admin, id)
@@ -92,7 +91,7 @@ def test_what_was_missed_for_long_is_made_up_for_once(stoa: Stoa, admin: Person,
     assert ended(admin, "works", run["jobId"])["result"]["got"] == {"cron_id": id}
 
 
-def test_one_that_queues_hands_in_however_many_wait(stoa: Stoa, admin: Person, mill: App) -> None:
+def test_one_that_queues_hands_in_however_many_wait(stoa: Stoa, admin: Person, things: Collections) -> None:
     id = create(admin, "queues", payload={"ms": 1500}, overlap="QUEUE")
     for count in (1, 2):
         stoa.sql(PAST, id)
@@ -100,14 +99,18 @@ def test_one_that_queues_hands_in_however_many_wait(stoa: Stoa, admin: Person, m
     assert [run["status"] for run in look(admin, id)["runs"]["nodes"]] == ["SUCCEEDED"] * 2
 
 
-def test_a_payload_that_is_no_object_is_within_one_when_it_is_due(stoa: Stoa, admin: Person, mill: App) -> None:
+def test_a_payload_that_is_no_object_is_within_one_when_it_is_due(
+    stoa: Stoa, admin: Person, things: Collections
+) -> None:
     id = create(admin, "listed", payload=[1, 2])
     stoa.sql(PAST, id)
     run = fired(admin, id)["runs"]["nodes"][0]
     assert ended(admin, "works", run["jobId"])["result"]["got"] == {"payload": [1, 2], "cron_id": id}
 
 
-def test_one_whose_owner_is_gone_is_free_to_all_and_hands_in_nobodys(stoa: Stoa, admin: Person, mill: App) -> None:
+def test_one_whose_owner_is_gone_is_free_to_all_and_hands_in_nobodys(
+    stoa: Stoa, admin: Person, things: Collections
+) -> None:
     keys = [f"app:works:cron.{verb}" for verb in ("read", "write")]
     owner, other = build.reader(stoa, admin, *keys), build.reader(stoa, admin, *keys)
     id = create(owner, "orphan")
@@ -119,7 +122,9 @@ def test_one_whose_owner_is_gone_is_free_to_all_and_hands_in_nobodys(stoa: Stoa,
     assert (job["status"], job["error"]) == ("FAILED", "the job is nobody's: there is no user to run it as")
 
 
-def test_one_whose_time_zone_is_no_more_keeps_none_of_the_others(stoa: Stoa, admin: Person, mill: App) -> None:
+def test_one_whose_time_zone_is_no_more_keeps_none_of_the_others(
+    stoa: Stoa, admin: Person, things: Collections
+) -> None:
     lost, fine = create(admin, "lost"), create(admin, "fine")
     stoa.sql("UPDATE stoa.crons SET timezone = 'Gone/Away' WHERE id = $1::uuid", lost)
     stoa.sql("UPDATE stoa.crons SET next_at = now() - interval '1 hour'")
@@ -127,7 +132,7 @@ def test_one_whose_time_zone_is_no_more_keeps_none_of_the_others(stoa: Stoa, adm
     assert (look(admin, lost)["enabled"], look(admin, lost)["number"]) == (False, None)
 
 
-def test_names_are_taken_once_and_apps_must_be_there(stoa: Stoa, admin: Person, mill: App) -> None:
+def test_names_are_taken_once_and_apps_must_be_there(stoa: Stoa, admin: Person, things: Collections) -> None:
     create(admin, "taken")
     assert admin.code(CREATE, app="works", name="taken", schedule=FAR) == "CONFLICT"
     assert admin.code(CREATE, app="nowhere", name="new", schedule=FAR) == "NOT_FOUND"

@@ -9,7 +9,7 @@ from tests import build
 from tests.build import Collections
 from tests.harness import Person, Stoa
 from tests.jobs.handing_in import ended
-from tests.workers.hosting import App, eventually
+from tests.workers.hosting import eventually
 
 CREATE = """
 mutation ($app: ID!, $entity: String!, $operation: HookOperation!, $action: HookAction!, $config: JSONObject) {
@@ -22,12 +22,6 @@ mutation ($app: ID!, $id: UUID!, $active: Boolean!) {
 }
 """
 HOOKS = "query ($app: ID!) { recordHooks(app: $app) { id entity operation action config declaredBy ownerId } }"
-
-
-@pytest.fixture(scope="module")
-def things(admin: Person, works: App) -> Collections:
-    secret = build.entity("secrets", build.field("text"))
-    return build.app(admin, build.entity("things", build.field("name", required=True)), secret, app_id="works")
 
 
 @pytest.fixture(autouse=True)
