@@ -161,7 +161,12 @@ class DatabaseUnit:
         async def add(session: AsyncSession) -> None:
             raw = await (await session.connection()).get_raw_connection()
             assert raw.driver_connection is not None
-            await raw.driver_connection.copy_records_to_table(table, columns=columns, records=rows)
+            try:
+                await raw.driver_connection.copy_records_to_table(table, columns=columns, records=rows)
+            except Exception as error:
+                if is_lost(error):  # which SQLAlchemy sees by itself only of what goes through it
+                    await session.invalidate()
+                raise
 
         await self.run(add)
 

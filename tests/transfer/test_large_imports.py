@@ -76,3 +76,29 @@ def test_many_rows_come_in_without_being_held_and_can_be_followed(stoa: Stoa, ad
     reads = [one["read"] for one in seen]
     assert (reads, seen[-1]["state"]) == (sorted(reads), "DONE")
     assert any(0 < one["read"] < ROWS and one["state"] == "RUNNING" for one in seen)
+
+
+def test_an_import_whose_connection_dies_leaves_nothing_behind(stoa: Stoa, admin: Person) -> None:
+    app = build.app(admin, build.entity("parcels", build.field("code"), build.field("weight"), build.field("note")))
+    id = str(uuid4())
+    answers = []
+
+    def send() -> None:
+        file = {"file": ("parcels.csv", lines(50_000), "text/csv")}
+        where = f"/records/{app.app_id}/parcels/import"
+        answers.append(admin.client.post(where, files=file, params={"id": id}, timeout=120))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    while not (told := admin.graphql(ONE, id=id).get("data")) or told["recordImport"]["read"] == 0:
+        assert sender.is_alive(), answers
+        time.sleep(0.05)
+    stoa.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND query LIKE '%import_rows%'"
+    )
+    sender.join()
+    assert answers[0].status_code == 503
+    assert answers[0].json()["error"]["code"] == "UNAVAILABLE"
+    assert app.query("parcels")["total"] == 0
+    assert admin.data(ONE, id=id)["recordImport"]["state"] == "FAILED"
