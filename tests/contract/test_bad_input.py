@@ -35,7 +35,7 @@ from tests.contract.stage import Stage, furnish
 from tests.harness import Stoa
 
 T = TypeVar("T")
-REQUESTS_MAX = 4_000  # of each test
+REQUESTS_MAX = 1_500  # of each test
 
 SQL = ["'; DROP TABLE stoa.users; --", "' OR '1'='1", '"; CALL sleep(9); --', "$1", "%s", "\\'", "`id`", "{{7*7}}"]
 TEXTS = [
@@ -139,11 +139,17 @@ def with_body(stoa: Stoa, routes: list[Route]) -> Iterator[Route]:
     return (route for route in routes if placed(stoa, route, "BODY"))
 
 
+def well_asked(stoa: Stoa, stage: Stage, routes: list[Route]) -> list[tuple[Route, Sent]]:
+    """The routes that take JSON, each with a request as it is meant, but for those that need more to be asked."""
+    asked = [(route, good(stoa, stage, route)) for route in with_body(stoa, routes)]
+    found = [(route, request) for route, request in asked if request is not None]
+    assert len(found) > 0.9 * len(asked)
+    return found
+
+
 def test_what_is_no_json_is_refused(stoa: Stoa, stage: Stage, client: httpx.Client, routes: list[Route]) -> None:
     problems: Problems = []
-    for route in with_body(stoa, routes):
-        request = good(stoa, stage, route)
-        assert request is not None
+    for route, request in well_asked(stoa, stage, routes):
         for raw in NO_JSON:
             plain = {**request.as_request(), "content": raw, "headers": {"content-type": "application/json"}}
             check(client, problems, route, repr(raw[:60]), refused=400, **plain)
@@ -154,9 +160,7 @@ def test_bodies_and_fields_of_other_types_are_no_faults(
     stoa: Stoa, stage: Stage, client: httpx.Client, routes: list[Route]
 ) -> None:
     problems: Problems = []
-    for route in with_body(stoa, routes):
-        request = good(stoa, stage, route)
-        assert request is not None
+    for route, request in well_asked(stoa, stage, routes):
         named = {place.name for place in placed(stoa, route, "BODY") if place.name}
         bodies = [*VALUES]
         if isinstance(request.body, dict):
@@ -175,9 +179,8 @@ def test_fields_nobody_asked_for_are_taken_as_the_dialect_takes_them(
     stoa: Stoa, stage: Stage, client: httpx.Client, routes: list[Route]
 ) -> None:
     met: Counter[str] = Counter()
-    for route in with_body(stoa, routes):
-        request = good(stoa, stage, route)
-        if request is None or not all(place.name for place in placed(stoa, route, "BODY")):
+    for route, request in well_asked(stoa, stage, routes):
+        if not all(place.name for place in placed(stoa, route, "BODY")):
             continue  # any field may be one of the body itself
         sent = Sent(request.method, request.path, request.params, request.headers, {**request.body, "zzz": 1})
         answer = client.request(**sent.as_request())
@@ -277,7 +280,8 @@ def forged(stoa: Stoa, stage: Stage) -> dict[str, str]:
     }
 
 
-def test_forged_credentials_open_no_route(stoa: Stoa, stage: Stage, routes: list[Route]) -> None:
+def opened_by_forgeries(stoa: Stoa, stage: Stage, routes: Sequence[Route]) -> Problems:
+    """What a credential that stands for nobody comes to, where that isn't a 401."""
     problems: Problems = []
     anonymous, headers = stoa.client(), forged(stoa, stage)
     for route in (route for route in routes if not route.compiled.rules.public):
@@ -290,7 +294,11 @@ def test_forged_credentials_open_no_route(stoa: Stoa, stage: Stage, routes: list
                 judge(problems, route, name, answer, refused=401)
                 if answer.headers.get("www-authenticate") != "Bearer":
                     problems.append(f"no challenge: {route.label} {name}")
-    report(problems)
+    return problems
+
+
+def test_forged_credentials_open_no_route(stoa: Stoa, stage: Stage, routes: list[Route]) -> None:
+    report(opened_by_forgeries(stoa, stage, routes))
 
 
 # Methods and media.
@@ -315,9 +323,7 @@ def test_other_methods_are_refused_with_the_ones_there_are(
 
 def test_other_media_are_refused(stoa: Stoa, stage: Stage, client: httpx.Client, routes: list[Route]) -> None:
     problems: Problems = []
-    for route in with_body(stoa, routes):
-        request = good(stoa, stage, route)
-        assert request is not None
+    for route, request in well_asked(stoa, stage, routes):
         for media_type in ("text/plain", "application/xml", "application/x-www-form-urlencoded", "application/jsonx"):
             plain = {**request.as_request(), "headers": {"content-type": media_type}}
             check(client, problems, route, media_type, refused=415, **plain)
@@ -346,7 +352,8 @@ def test_bodies_that_say_they_are_too_large_are_refused_before_they_come(
 
 
 def test_bodies_that_grow_too_large_are_cut_while_they_come(stoa: Stoa, stage: Stage, routes: list[Route]) -> None:
-    of_a_kind = {(route.system.name, route.body_bytes_max): route for route in with_body(stoa, routes)}
+    known = [route for route in with_body(stoa, routes) if not route.compiled.rules.public]
+    of_a_kind = {(route.system.name, route.body_bytes_max): route for route in known}
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     for (_, most), route in of_a_kind.items():
         with opened(stoa, stage, route, "transfer-encoding: chunked") as raw:

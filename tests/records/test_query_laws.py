@@ -152,20 +152,27 @@ def held(admin: Person, request: pytest.FixtureRequest) -> Held:
     return Held(admin, request.param)
 
 
+def assert_found(
+    held: Held, where: Condition, by: Field | None, order: str | None, page: tuple[int | None, int | None]
+) -> None:
+    """A query finds what Python finds."""
+    limit, offset = page
+    asked: dict[str, Any] = {"where": rootcx(where), "order": order, "limit": limit, "offset": offset}
+    asked["orderBy"] = by.name if by else "nothing of that name"
+    found = held.found(as_rootcx_has_it(where), by or Field("created_at", "timestamp"), descending=order != "asc")
+    begin = max(0, offset or 0)
+    shown = found[begin : begin + max(1, min(1000, 100 if limit is None else limit))]
+    answer = held.app.query("things", **{key: value for key, value in asked.items() if value is not None})
+    assert answer == {"data": shown, "total": len(found) if shown else 0}
+
+
 def test_a_query_of_rootcx_finds_what_python_finds(held: Held) -> None:
     pages = st.tuples(st.sampled_from([None, 1, 2, 5, 1000, 0, -1, 5000]), st.sampled_from([None, 0, 1, 3, 100, -1]))
 
     @same
     @given(held.conditions(), st.sampled_from([*held.sortable, None]), st.sampled_from([None, "asc", "desc"]), pages)
     def check(where: Condition, by: Field | None, order: str | None, page: tuple[int | None, int | None]) -> None:
-        limit, offset = page
-        asked: dict[str, Any] = {"where": rootcx(where), "order": order, "limit": limit, "offset": offset}
-        asked["orderBy"] = by.name if by else "nothing of that name"
-        found = held.found(as_rootcx_has_it(where), by or Field("created_at", "timestamp"), descending=order != "asc")
-        begin = max(0, offset or 0)
-        shown = found[begin : begin + max(1, min(1000, 100 if limit is None else limit))]
-        answer = held.app.query("things", **{key: value for key, value in asked.items() if value is not None})
-        assert answer == {"data": shown, "total": len(found) if shown else 0}
+        assert_found(held, where, by, order, page)
 
     check()
 
