@@ -275,7 +275,7 @@ class IntegrationsQuery:
 
 @strawberry.type
 class IntegrationsMutation:
-    @mutation(access=INSTALLER, refuses=[Code.NOT_FOUND, Code.UPSTREAM_FAILED])
+    @mutation(access=INSTALLER, refuses=[Code.NOT_FOUND, Code.CONFLICT, Code.UPSTREAM_FAILED])
     async def deploy_integration(
         self, info: Info, id: Annotated[strawberry.ID, about("As the catalog has it.")]
     ) -> IntegrationDeployment:

@@ -23,9 +23,14 @@ CREDENTIALS_BYTES_MAX = 32 * 1024
 VALUE_KEY = "credentials"
 
 
+def integration_apps(ctx: Ctx) -> Select[App]:
+    """The apps that are integrations, by what their manifests say: one that has an agent as well is of that kind."""
+    return ctx.visible(App).where(App.manifest["type"].astext == KIND)
+
+
 async def integration_app(ctx: Ctx, id: str) -> App:
     """The app that an installed integration is. Raises Missing."""
-    found = await ctx.first(ctx.visible(App).where(App.id == id, App.kind == KIND))
+    found = await ctx.first(integration_apps(ctx).where(App.id == id))
     if found is None:
         raise Missing(f"integration '{id[:80]}' not found")
     return found

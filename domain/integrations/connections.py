@@ -252,7 +252,7 @@ def oauth_client(auth: OAuth2, config: Mapping[str, Any]) -> OAuthClient:
     if client_id is None or token_url is None:
         raise Conflict("the integration is not configured: its client is missing")
     secret = None if auth.client_secret is None else text_of(auth.client_secret, values)
-    return OAuthClient(token_url, client_id, None if secret is None else SecretText(secret))
+    return OAuthClient(token_url, client_id, None if secret is None else SecretText(secret), auth.in_form)
 
 
 def with_expiry(tokens: Mapping[str, Any], now: datetime) -> dict[str, Any]:

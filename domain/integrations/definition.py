@@ -6,9 +6,13 @@ Beside what a manifest has, an action may have a `request`:
      "headers": {"authorization": "Bearer {{credentials.access_token}}"}, "query": {...}, "body": {...}, "as": "form",
      "answer": {"ok": "ok", "error": "error", "revoked": ["token_revoked"]}}
 
-and `userAuth` may be `{"type": "oauth2", "authorizationUrl", "tokenUrl", "scopes", "clientId", "clientSecret",
-"parameters", "scopeSeparator"}` or `{"type": "api_key", "schema": {...}}`. Which server is asked is never the caller's
-choice: only `config` may be in that part of a URL.
+and `userAuth` may be one of these, where no code does it:
+
+    {"type": "oauth2", "authorizationUrl", "tokenUrl", "scopes", "scopeSeparator", "parameters",
+     "clientId", "clientSecret", "clientAuth": "basic" or "post"}
+    {"type": "api_key", "schema": {...}}
+
+Which server is asked is never the caller's choice: only `config` may be in that part of a URL.
 """
 
 import re
@@ -63,6 +67,7 @@ class OAuth2:
     client_secret: str | None
     scopes: Sequence[str]
     scope_separator: str
+    in_form: bool  # whether the secret is sent as a part of the form, instead of in a header
     parameters: Mapping[str, str]
 
 
@@ -197,6 +202,9 @@ def _oauth2(node: Node) -> OAuth2:
     parameters = node.json("parameters", default={})
     if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):
         raise Invalid(node.path("parameters"), f"{node.path('parameters')} must map names to texts")
+    client_auth = node.text("clientAuth", default="basic")
+    if client_auth not in ("basic", "post"):
+        raise Invalid(node.path("clientAuth"), f"{node.path('clientAuth')} must be basic or post")
     return OAuth2(
         authorization_url=_url(node, "authorizationUrl", config),
         token_url=_url(node, "tokenUrl", config),
@@ -204,5 +212,6 @@ def _oauth2(node: Node) -> OAuth2:
         client_secret=node.text("clientSecret", default="{{config.clientSecret}}"),
         scopes=tuple(node.texts("scopes", default=())),
         scope_separator=node.text("scopeSeparator", default=" "),
+        in_form=client_auth == "post",
         parameters=parameters,
     )

@@ -12,10 +12,11 @@ from domain.access.permissions import Permission
 from domain.apps import service as apps
 from domain.apps.model import App
 from domain.audit import service as audit
+from domain.integrations.configuring import integration_apps
 from domain.integrations.definition import KIND, Definition, parse_definition, secret_fields
 from domain.integrations.model import DeployedIntegration
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Missing
+from domain.kernel.errors import Conflict, Missing
 from domain.kernel.secret import SecretText
 from domain.secrets import service as secrets
 from domain.sign_in.tokens import new_token, token_hash
@@ -47,7 +48,8 @@ async def deploy(ctx: Ctx, id: str) -> Deployed:
     """Make a definition of the catalog one of the installation's integrations, or bring that to its newest form.
 
     It is installed first, for its code is told of its manifest when it begins: should the code not run, deploying
-    it once more is all there is to do. Raises Denied, Missing, Failed, Unavailable.
+    it once more is all there is to do. Raises Denied, Missing, Failed, Unavailable; Conflict for an id that another app
+    has.
     """
     ctx.need(Permission.APPS_INSTALL)
     ctx.keep_nothing()
@@ -62,7 +64,10 @@ async def deploy(ctx: Ctx, id: str) -> Deployed:
 
 
 async def _installed(ctx: Ctx, definition: Definition) -> str:
-    """Install the definition's manifest. Returns its webhook's token, which it keeps for good."""
+    """Install the definition's manifest. Returns its webhook's token, which it keeps for good. Raises Conflict."""
+    other = await ctx.first(ctx.visible(App).where(App.id == definition.id))
+    if other is not None and other.manifest["type"] != KIND:
+        raise Conflict(f"there is an app '{definition.id}' already, which is no integration")
     await apps.install(ctx, definition.manifest)
     there = await deployed(ctx, definition.id)
     token = await secrets.reveal(ctx, integration_scope(definition.id), TOKEN_KEY)
@@ -88,10 +93,10 @@ async def remove(ctx: Ctx, id: str) -> None:
     Secrets of the platform that another integration needs as well stay. Raises Denied.
     """
     ctx.need(Permission.APPS_INSTALL)
-    app = await ctx.first(ctx.visible(App).where(App.id == id, App.kind == KIND))
+    app = await ctx.first(integration_apps(ctx).where(App.id == id))
     if app is None:
         return
-    others = await ctx.all(ctx.visible(App).where(App.kind == KIND, App.id != id))
+    others = await ctx.all(integration_apps(ctx).where(App.id != id).limit(apps.APPS_MAX))
     shared = {key for other in others for _, key in secret_fields(other.manifest)}
     for _, key in secret_fields(app.manifest):
         if key not in shared:

@@ -91,6 +91,7 @@ class OAuthClient:
     token_url: str
     client_id: str
     secret: SecretText | None = None
+    in_form: bool = False  # whether the server wants the secret as a part of the form, instead of in a header
 
 
 class GrantRefused(Exception):

@@ -4,21 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from domain.apps import service as apps
 from domain.apps.model import App
 from domain.identity.model import SYSTEM_USER
 from domain.integrations import connections
 from domain.integrations.actions import Asked, run
-from domain.integrations.configuring import configured, integration_app
-from domain.integrations.definition import KIND
+from domain.integrations.configuring import configured, integration_app, integration_apps
 from domain.integrations.ports import IntegrationView
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, DomainError
 
+INTEGRATIONS_MAX = 1_000
+
 
 async def installed(ctx: Ctx) -> Sequence[IntegrationView]:
     """The installed integrations by name. Raises Unauthenticated."""
-    found = await apps.apps(ctx, KIND)
+    ctx.user()
+    found = await ctx.all(integration_apps(ctx).order_by(App.name, App.id).limit(INTEGRATIONS_MAX))
     known = await configured(ctx, found)
     return [_view(app, configured=known[app.id]) for app in found]
 

@@ -63,10 +63,13 @@ class Mail:
             return "smtp_port", "must be 25, 465, 587, or above 1023"
         if config.get("smtp_security", "starttls") not in SECURITY:
             return "smtp_security", f"must be one of {', '.join(SECURITY)}"
-        if not isinstance(config.get("smtp_username", ""), str):
-            return "smtp_username", "must be a string"
+        user = config.get("smtp_username", "")
+        if not isinstance(user, str) or not user.isprintable():
+            return "smtp_username", "must be printable text"
         sender = config.get("from", "")
-        if not isinstance(sender, str) or (sender and not _ADDRESS.fullmatch(parseaddr(sender)[1])):
+        if not isinstance(sender, str) or not sender.isprintable():
+            return "from", "must be printable text"
+        if sender and not _ADDRESS.fullmatch(parseaddr(sender)[1]):
             return "from", "must be an e-mail address"
         return None
 

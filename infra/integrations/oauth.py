@@ -43,13 +43,15 @@ class OAuthTokenClient:
         return await self._asked(client, {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def _asked(self, client: OAuthClient, form: dict[str, str]) -> Mapping[str, Any]:
-        """The tokens. Who we are goes into the form and into a header: servers differ in where they look."""
+        """The tokens."""
         host = urlsplit(client.token_url).hostname or ""
         if not client.token_url.startswith("https://") and not is_loopback_name(host):
             raise ServerFailed("the token URL does not begin with https://")
         headers = dict(FORM)
         form = {**form, "client_id": client.client_id}
-        if client.secret is not None:
+        if client.secret is not None and client.in_form:
+            form["client_secret"] = client.secret.text
+        elif client.secret is not None:
             pair = f"{quote_plus(client.client_id)}:{quote_plus(client.secret.text)}"  # section 2.3.1
             headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         request = Outgoing("POST", client.token_url, headers, urlencode(form).encode(), TIMEOUT_S, ANSWER_BYTES_MAX)

@@ -63,6 +63,17 @@ def test_only_those_who_install_apps_deploy(stoa: Stoa, admin: Person) -> None:
     assert stoa.client().get("/api/v1/integrations").status_code == 401
 
 
+def test_an_app_of_the_same_id_is_left_alone(stoa: Stoa, admin: Person, folder: Path) -> None:
+    app = build.app(admin, build.entity("things", build.field("name")), app_id="taken")
+    app.create("things", name="kept")
+    catalog.put(folder, {"appId": "taken", "name": "Taken", "actions": []})
+    refused = admin.client.post("/api/v1/integrations/catalog/taken/deploy")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert [row["name"] for row in app.query("things")["data"]] == ["kept"]
+    assert admin.client.delete("/api/v1/integrations/catalog/taken").status_code == 200
+    assert len(app.query("things")["data"]) == 1
+
+
 def test_what_is_deployed_stays_as_it_was_until_it_is_deployed_again(
     stoa: Stoa, admin: Person, folder: Path, service: Service
 ) -> None:

@@ -1,12 +1,14 @@
 """Connecting accounts by OAuth: there and back, and credentials that expire."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from tests.harness import Person, Stoa, at_once
-from tests.integrations.people import CALLBACK, begun, connected, connection, run, user_of
+from tests.integrations import catalog
+from tests.integrations.people import CALLBACK, begun, configured, connected, connection, run, user_of
 from tests.integrations.service import CLIENT_ID, SECRET, Service
 
 
@@ -48,6 +50,17 @@ def test_who_comes_back_is_connected_and_the_code_is_redeemed_with_the_secret(
     assert service.tokens[-1]["authorization"].startswith("Basic ")
     assert SECRET not in str({k: v for k, v in service.tokens[-1].items() if k != "authorization"})
     assert admin.client.get("/api/v1/integrations/parcelnet/connected-users").json()[-1] == person.id
+
+
+def test_a_server_that_wants_the_secret_in_the_form_gets_it_there(
+    stoa: Stoa, service: Service, admin: Person, folder: Path
+) -> None:
+    definition = catalog.parcelnet(service.url, appId="posted")
+    definition["userAuth"]["clientAuth"] = "post"
+    catalog.put(folder, definition)
+    configured(admin, "posted")
+    connected(stoa, service, user_of(stoa, admin, "posted"), "posted")
+    assert (service.tokens[-1]["client_secret"], service.tokens[-1]["authorization"]) == (SECRET, "")
 
 
 def test_a_state_is_good_once_and_for_nobody_who_guesses(stoa: Stoa, service: Service, person: Person) -> None:
