@@ -42,6 +42,10 @@ QUERIES = [
     "query { apps { id manifest entities } roles { name } users { nodes { username } } }",
     "query ($app: ID!) { secrets(app: $app) { nodes { key } } }",
     "query { platformEnvironment { key value } }",
+    "query ($app: ID!) { jobs(app: $app) { nodes { payload result error } } }",
+    "query ($app: ID!) { crons(app: $app) { nodes { name payload } } allCrons { nodes { payload } } }",
+    "query ($app: ID!) { webhooks(app: $app) { nodes { name token url signingSecret } } }",
+    "query ($app: ID!) { recordHooks(app: $app) { config } }",
     "query { storageObjects(bucket: \"private\") { nodes { id name } } storageBuckets { name } }",
 ]  # fmt: skip
 WRITES = [
@@ -77,6 +81,22 @@ class Vault:
         assert self.owner.person.client.delete(self.owner.path("notes", gone["id"])).status_code == 200
         many = self.owner.create_many("notes", [{"person": f"m-{number}-{n}", "text": self.canary()} for n in range(3)])
         self.things["record"] += [made["id"], gone["id"], *(record["id"] for record in many)]
+        self.hand_in(number)
+
+    def hand_in(self, number: int) -> None:
+        """Jobs, and what hands them in. Nothing runs them here."""
+        post = self.owner.person.client.post
+        told = {"payload": {"text": self.canary()}}
+        job = post("/api/v1/apps/vault/jobs", json=told)
+        cron = post("/api/v1/apps/vault/crons", json={"name": f"c-{number}", "schedule": "0 3 1 1 *", **told})
+        hook = {"entity": "notes", "operation": "UPDATE", "action_type": "job", "action_config": told["payload"]}
+        made = post("/api/v1/apps/vault/hooks", json=hook)
+        query = 'mutation ($name: String!) { createWebhook(app: "vault", name: $name, method: "hear") { id } }'
+        webhook = post("/graphql", json={"query": query, "variables": {"name": self.canary()}})
+        assert [job.status_code, cron.status_code, made.status_code, webhook.status_code] == [201, 201, 200, 200]
+        self.things["job"].append(job.json()["job_id"])
+        self.things["cron"].append(cron.json()["id"])
+        self.things["hook"].append(made.json()["id"])
 
 
 @dataclass
@@ -107,6 +127,7 @@ def guarded(stoa: Stoa, admin: Person) -> Stage:
         {
             "appId": ["vault"], "entity": ["notes"], "record": [], "user": [owner.id, admin.id], "role": ["admin"],
             "appRole": ["clerk"], "identityKind": ["person"], "bucket": ["private"], "folder": [], "key": [],
+            "job": [], "cron": [], "hook": [],
             "integration": ["http"], "connection": [], "channel": [],
         },
     )  # fmt: skip
@@ -162,6 +183,11 @@ def asked_by_route(stage: Stage, client: httpx.Client, route: Route, seed: str) 
         return None
 
 
+def _kind(route: Route) -> str:
+    """What an operation's `id` is one of."""
+    return next((kind for kind in ("cron", "hook") if f"/{kind}s/" in route.document.path), "record")
+
+
 def pointed(route: Route, drawing: Drawing) -> dict[str, Any]:
     """The ids of what is in the vault, wherever an operation takes one."""
     named = {
@@ -171,7 +197,9 @@ def pointed(route: Route, drawing: Drawing) -> dict[str, Any]:
     wanted = {definition.variable.name.value for definition in route.document.node.variable_definitions or ()}
     found = {name: drawing.random.choice(drawing.things[kind]) for name, kind in named.items() if name in wanted}
     if "id" in wanted:
-        found["id"] = drawing.random.choice(drawing.things["folder" if "bucket" in wanted else "record"])
+        found["id"] = drawing.random.choice(drawing.things["folder" if "bucket" in wanted else _kind(route)])
+    if "jobId" in wanted:
+        found["jobId"] = drawing.random.choice(drawing.things["job"])
     if "linked" in wanted:
         found["linked"] = True
     return found
@@ -238,14 +266,14 @@ def test_what_is_there_is_refused_like_what_is_not(stage: Stage) -> None:
     """No answer tells those without the right whether there is something of that id."""
     schema = stage.stoa.app.rest.schema.executable
     there, compared = stage.vault.things, 0
-    nowhere = {**there, "record": [str(uuid4())], "folder": [str(uuid4())]}
+    nowhere = {**there, **{kind: [str(uuid4())] for kind in ("record", "folder", "job", "cron", "hook")}}
     for route in routes(stage):
         for name, client in stage.others.items():
             answers = []
             for things in (there, nowhere):
                 drawing = Drawing(f"{name}:{route.label}", things, schema)
                 variables = {**drawing.variables(route), **pointed(route, drawing)}
-                if not {"id", "fileId", "parent_id"} & variables.keys():
+                if not {"id", "fileId", "parent_id", "jobId"} & variables.keys():
                     break
                 try:
                     response = client.request(**request_of(route, schema, variables).as_request())
