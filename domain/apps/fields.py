@@ -5,7 +5,7 @@ passes over what it doesn't know. Stoa's own dialect has all field types with th
 know, and knows more of a field: whether its values are unique, and what it was called before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from domain.apps.computing import FORMULA, LOOKUP, PARAMETERS, ROLLUP, Others, computed
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
+from domain.records.computed import Links, links_name
 from domain.records.declared import USERS, Field, Link, OnDelete
 from domain.records.types import (
     LINK,
@@ -20,6 +21,7 @@ from domain.records.types import (
     NATIVE_TYPES,
     FieldType,
     JsonType,
+    LinksType,
     NotOfType,
     SecretType,
     field_type,
@@ -28,7 +30,7 @@ from domain.records.types import (
 )
 
 OPTIONS_MAX = 1000
-WORDS = (*NATIVE_TYPES, "reference", "user", FORMULA, LOOKUP, ROLLUP)
+WORDS = (*NATIVE_TYPES, "reference", "many_to_many", "user", FORMULA, LOOKUP, ROLLUP)
 COMPUTED = (FORMULA, LOOKUP, ROLLUP)
 CHOICES = ("enum", "multi_enum")  # types that are nothing without their values
 
@@ -46,6 +48,7 @@ class Surroundings:
 
     dialect: Dialect
     ids: Mapping[str, FieldType]
+    entity: str = ""  # whose field it is
     others: Others | None = None  # None while the stored fields themselves are read
 
 
@@ -158,6 +161,8 @@ def _native_field(node: Node, name: str, around: Surroundings) -> Field:
     if word in COMPUTED:
         assert around.others is not None
         return _computed_field(node, name, word, around.others)
+    if word == "many_to_many":
+        return _links(node, name, around)
     if word in ("reference", "user"):
         made = _reference(node, name, word, around)
     else:
@@ -178,13 +183,12 @@ def _native_field(node: Node, name: str, around: Surroundings) -> Field:
 
 def is_computed(node: Node, dialect: Dialect) -> bool:
     """Whether a field's declaration is of one that nobody writes, and that others can't be computed of."""
-    return dialect is Dialect.STOA and node.text("type") in COMPUTED
+    return dialect is Dialect.STOA and node.text("type") in (*COMPUTED, "many_to_many")
 
 
 def _computed_field(node: Node, name: str, word: str, others: Others) -> Field:
-    for key in ("required", "unique", "default_value", "defaultValue", "references", "enum_values", "enumValues"):
-        if node.has(key) and node.raw(key) is not False:
-            raise Invalid(node.path(key), f"{node.path(key)} is not for {word} fields")
+    keys = ("required", "unique", "default_value", "defaultValue", "references", "enum_values", "enumValues")
+    _refuse_keys(node, keys, word)
     made = computed(node, name, word, others)
     described = replace(made, description=node.text("description", default=""))
     return replace(described, renamed_from=former_name(node, Dialect.STOA))
@@ -213,6 +217,32 @@ def _reference(node: Node, name: str, word: str, around: Surroundings) -> Field:
     if link is None:
         raise Invalid(node.path("references"), f"{node.path('references')} is required")
     return Field(name, link_to(around.ids[link.target]), link=link)
+
+
+def _links(node: Node, name: str, around: Surroundings) -> Field:
+    _refuse_keys(
+        node, ("required", "unique", "default_value", "defaultValue", "enum_values", "on_delete"), "many_to_many"
+    )
+    link = _link(node, around)
+    if link is None:
+        raise Invalid(node.path("references"), f"{node.path('references')} is required")
+    if link.target == USERS:
+        path = node.path("references")
+        raise Invalid(path, f"{path} must name an entity of this manifest")
+    made = Links(links_name(around.entity, name), link.target)
+    return Field(
+        name,
+        LinksType(around.ids[link.target]),
+        description=node.text("description", default=""),
+        renamed_from=former_name(node, around.dialect),
+        computed=made,
+    )
+
+
+def _refuse_keys(node: Node, keys: Iterable[str], word: str) -> None:
+    for key in keys:
+        if node.has(key) and node.raw(key) is not False:
+            raise Invalid(node.path(key), f"{node.path(key)} is not for {word} fields")
 
 
 def _native_default(node: Node, field: Field) -> Any:

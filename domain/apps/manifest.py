@@ -151,7 +151,7 @@ def _entity(
 ) -> ObjectType:
     name = identifier(node, "entityName")
     if around.dialect is Dialect.STOA:
-        around = replace(around, others=Others(name, stored_fields(name) or {}, stored_fields))
+        around = replace(around, entity=name, others=Others(name, stored_fields(name) or {}, stored_fields))
     declared = tuple(_fields(node, around))
     columns = {*SYSTEM_FIELDS, *(field.name for field in declared if field.stored)}
     return ObjectType(

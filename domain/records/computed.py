@@ -1,4 +1,4 @@
-"""Values that nobody writes: computed of the row, or of other records, by PostgreSQL.
+"""Values that are no plain column: computed of the row, or of other records, by PostgreSQL.
 
 A formula that is the same whenever it is computed is a generated column: it can be indexed, and costs nothing to read.
 Any other one, and what is looked up in or summed over other records, is an expression in each statement that reads it.
@@ -8,17 +8,22 @@ What is looked up or summed is part of the record: whoever may read the record s
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from domain.records.naming import quoted
+from domain.records.naming import bounded, quoted
 
 ROW_MARK = "\x00"  # in a formula's SQL, before each column of the row
 
 
 class Computed(Protocol):
-    """Where a computed value comes from."""
+    """Where a value comes from that isn't simply a column."""
 
     @property
     def stored(self) -> bool:
         """Whether the table has a column for it."""
+        ...
+
+    @property
+    def written(self) -> bool:
+        """Whether a record's writer sets it all the same."""
         ...
 
     def placed(self, schema_name: str) -> "Computed":
@@ -37,6 +42,7 @@ class Formula:
     expression: str
     column: str
     stored: bool
+    written: bool = False
 
     def placed(self, schema_name: str) -> "Formula":
         """It speaks of no other table."""
@@ -61,6 +67,7 @@ class Lookup:
     field: str
     schema_name: str = ""
     stored: bool = False
+    written: bool = False
 
     def placed(self, schema_name: str) -> "Lookup":
         """Of a record in that schema."""
@@ -86,6 +93,7 @@ class Rollup:
     where: str | None
     schema_name: str = ""
     stored: bool = False
+    written: bool = False
 
     def placed(self, schema_name: str) -> "Rollup":
         """Of records in that schema."""
@@ -100,3 +108,39 @@ class Rollup:
             value = f"coalesce({value}, CAST('0' AS {self.column}))"
         met = "" if self.where is None else f" AND ({self.where.replace(ROW_MARK, f'{other}.')})"
         return f"(SELECT {value} FROM {table} {other} WHERE {other}.{quoted(self.link)} = {alias}.id{met})"
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The ids of the records of another entity that the row is linked with, in a table of their own.
+
+    `name` is the table's: no entity can be called so.
+    """
+
+    name: str
+    entity: str
+    schema_name: str = ""
+    stored: bool = False
+    written: bool = True
+
+    @property
+    def table(self) -> str:
+        """The quoted name of the table."""
+        return f"{quoted(self.schema_name)}.{quoted(self.name)}"
+
+    def placed(self, schema_name: str) -> "Links":
+        """The table in that schema."""
+        return replace(self, schema_name=schema_name)
+
+    def value(self, alias: str) -> str:
+        """The ids in their order."""
+        other = f"{alias}v"
+        return (
+            f"ARRAY(SELECT {other}.target_id FROM {self.table} {other} "
+            f"WHERE {other}.source_id = {alias}.id ORDER BY {other}.position)"
+        )
+
+
+def links_name(entity: str, field: str) -> str:
+    """The name of the table that has the links of a field."""
+    return bounded(f"{entity}.{field}")

@@ -47,7 +47,7 @@ class Field:
     unique: bool = False
     description: str = ""
     renamed_from: str | None = None  # what it was called before
-    computed: "Computed | None" = None  # where the value comes from, if nobody writes it
+    computed: "Computed | None" = None  # where the value comes from, if not from what was written into its column
 
     @property
     def stored(self) -> bool:
@@ -57,7 +57,7 @@ class Field:
     @property
     def writable(self) -> bool:
         """Whether a record's writer sets it."""
-        return self.computed is None and self.type.written
+        return self.type.written if self.computed is None else self.computed.written
 
 
 @dataclass(frozen=True, slots=True)

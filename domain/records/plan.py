@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
-from domain.records.computed import Formula
+from domain.records.computed import Formula, Links, links_name
 from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
 from domain.records.naming import MARK, bounded, fingerprint, literal, quoted
 from domain.records.types import AutonumberType, SecretType
@@ -277,8 +277,11 @@ def plan(schema: AppSchema, tables: Mapping[str, Table]) -> list[Step]:
     """
     _refuse_shared_names(schema)
     known = dict(tables)
-    renames = [step for entity in schema.types.values() for step in _renames(schema, entity, known)]
-    return [*renames, *(step for entity in schema.types.values() for step in _table_steps(schema, entity, known))]
+    entities = schema.types.values()
+    renames = [step for entity in entities for step in _renames(schema, entity, known)]
+    renames += [step for entity in entities for step in _links_renamed(schema, entity, known)]
+    tables_of = [step for entity in entities for step in _table_steps(schema, entity, known)]
+    return [*renames, *tables_of, *(step for entity in entities for step in _links_steps(schema, entity, known))]
 
 
 def _renames(schema: AppSchema, entity: ObjectType, known: dict[str, Table]) -> Iterator[Step]:
@@ -301,6 +304,61 @@ def _renames(schema: AppSchema, entity: ObjectType, known: dict[str, Table]) -> 
             sql = f"ALTER TABLE {place}.{quoted(entity.name)} RENAME {quoted(former)} TO {quoted(name)}"
             told = f"{former} -> {name}"
             yield Step(entity.name, "rename_column", column=name, detail=told, before=former, first=(sql,))
+
+
+def _links_renamed(schema: AppSchema, entity: ObjectType, known: dict[str, Table]) -> Iterator[Step]:
+    """The tables of links that are called after what was renamed."""
+    place = quoted(schema.schema_name)
+    for declared in entity.fields:
+        if not isinstance(declared.computed, Links) or declared.computed.name in known:
+            continue
+        entities = [name for name in (entity.name, entity.renamed_from) if name is not None]
+        fields = [name for name in (declared.name, declared.renamed_from) if name is not None]
+        names = (links_name(one, other) for one in entities for other in fields)
+        former = next((name for name in names if name in known), None)
+        if former is not None:
+            known[declared.computed.name] = known.pop(former)
+            sql = f"ALTER TABLE {place}.{quoted(former)} RENAME TO {quoted(declared.computed.name)}"
+            told = f"{former} -> {declared.computed.name}"
+            yield Step(entity.name, "rename_links", column=declared.name, detail=told, before=former, first=(sql,))
+
+
+def _links_steps(schema: AppSchema, entity: ObjectType, known: Mapping[str, Table]) -> Iterator[Step]:
+    """Tables of links: made where a field has none, dropped where there is no field any more."""
+    wanted = {
+        declared.computed.name: (declared, declared.computed)
+        for declared in entity.fields
+        if isinstance(declared.computed, Links)
+    }
+    for name, (declared, links) in wanted.items():
+        if name not in known:
+            made, keys = _links_table(schema, entity, declared, links)
+            yield Step(entity.name, "add_links", made, declared.name, links.entity, last=keys)
+    for name, there in known.items():
+        if name.partition(".")[0] in (entity.name, entity.renamed_from) and "." in name and name not in wanted:
+            sql = f"DROP TABLE {quoted(schema.schema_name)}.{quoted(name)}"
+            lost = _rows(schema, there, "true")
+            yield Step(
+                entity.name, "drop_links", column=name.partition(".")[2], loses=there.rows, lost=lost, first=(sql,)
+            )
+
+
+def _links_table(
+    schema: AppSchema, entity: ObjectType, declared: Field, links: Links
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What makes a table of links, and its keys. Links go with the records at either end."""
+    place, table = quoted(schema.schema_name), links.table
+    ends = (
+        ("source_id", entity.name, column_type(schema, entity.columns["id"])),
+        ("target_id", links.entity, declared.type.element.column),
+    )
+    columns = ", ".join(f"{end} {type} NOT NULL" for end, _, type in ends)
+    keys = (
+        f"ALTER TABLE {table} ADD FOREIGN KEY ({end}) REFERENCES {place}.{quoted(other)} (id) ON DELETE CASCADE"
+        for end, other, _ in ends
+    )
+    made = f"CREATE TABLE {table} ({columns}, position bigint NOT NULL, PRIMARY KEY (source_id, target_id))"
+    return (made, f"CREATE INDEX ON {table} (target_id)"), tuple(keys)
 
 
 def _refuse_shared_names(schema: AppSchema) -> None:

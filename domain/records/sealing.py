@@ -36,8 +36,12 @@ async def sealed_rows(ctx: Ctx, at: Opened, rows: Sequence[Row]) -> list[Row]:
     """New rows with their secrets sealed: those get their ids here, which secrets are bound to."""
     if not any(isinstance(value, SecretText) for row in rows for value in row.values()):
         return list(rows)
-    named = [row if row.get("id") is not None else {**row, "id": str(uuid7())} for row in rows]
-    return [await sealed_row(ctx, at, str(row["id"]), row) for row in named]
+    return [await sealed_row(ctx, at, str(row["id"]), row) for row in named(rows)]
+
+
+def named(rows: Sequence[Row]) -> list[Row]:
+    """New rows with ids: what they are called before they are stored."""
+    return [row if row.get("id") is not None else {**row, "id": str(uuid7())} for row in rows]
 
 
 async def reveal(ctx: Ctx, app_id: str, entity: str, id: str, field: str) -> SecretText | None:

@@ -15,10 +15,11 @@ from domain.kernel.unit import Statement, StatementRefused
 from domain.records import sql
 from domain.records.declared import SYSTEM_FIELDS, Field, ObjectType
 from domain.records.identity import chosen_apps, linked_records
+from domain.records.linking import linked_fields, write_links
 from domain.records.opening import Opened, opened, record_id
 from domain.records.query import Op, Order, Test
 from domain.records.refusals import DeclarationChanged, record_refusal
-from domain.records.sealing import sealed_row, sealed_rows
+from domain.records.sealing import named, sealed_row, sealed_rows
 from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import Author, Select, Told
 from domain.records.types import MASK, ListType, NotOfType, SecretType
@@ -284,10 +285,15 @@ def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None
 
 async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> list[RawJson]:
     """Insert rows in stored form, each with the same fields, as they are. Raises Conflict, Invalid."""
-    rows = await sealed_rows(ctx, at, rows)
-    fields = [field for name, field in at.entity.columns.items() if name in rows[0]]
+    links = linked_fields(at, rows)
+    rows = await sealed_rows(ctx, at, named(rows) if links else rows)
+    fields = [field for name, field in at.entity.stored.items() if name in rows[0]]
     text = str(json_of(rows))
     stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx), told))
+    for row in rows if links else ():
+        await write_links(ctx, at, links, _id_operand(at, row["id"]), row)
+    if links and told is None:
+        stored = await _fetch(ctx, at, sql.by_ids(at.schema, at.entity, [_id_operand(at, row["id"]) for row in rows]))
     return [RawJson(row["doc"]) for row in stored]
 
 
@@ -296,10 +302,16 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.UPDATE)
     row = {name: value for name, value in row_of(at, changes, "values").items() if name != "id"}
-    fields = [field for name, field in at.entity.columns.items() if name in row]
-    text = str(json_of(await sealed_row(ctx, at, id, row)))
+    fields = [field for name, field in at.entity.stored.items() if name in row]
+    links = linked_fields(at, [row])
+    written = {name: value for name, value in row.items() if name not in {link.name for link in links}}
+    text = str(json_of(await sealed_row(ctx, at, id, written)))
     statement = sql.update(at.schema, at.entity, fields, _has_id(at, id), f"[{text}]", author(ctx))
-    return await _one(ctx, at, statement, id)
+    changed = await _one(ctx, at, statement, id)
+    if not links:
+        return changed
+    await write_links(ctx, at, links, _id_operand(at, id), row)
+    return await _one(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id)), id)
 
 
 async def delete(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:

@@ -222,6 +222,16 @@ def by_id(schema: AppSchema, entity: ObjectType, id: object) -> Statement:
     return Statement(sql, (id,))
 
 
+def by_ids(schema: AppSchema, entity: ObjectType, ids: Sequence[object]) -> Statement:
+    """The rows with these ids in their order, each as `doc`."""
+    type = entity.columns["id"].type
+    return Statement(
+        f"SELECT {document(entity)} AS doc FROM unnest($1::{type.bound_list}) WITH ORDINALITY AS v (id, n) "
+        f"JOIN {relation(schema, entity)} {ROW} ON {ROW}.id = v.id ORDER BY v.n",
+        (list(ids),),
+    )
+
+
 # Writing. The rows come as one JSON parameter, so a statement depends on the columns written and not on the rows.
 # Who writes is set in the same statement, for the table's triggers to find.
 

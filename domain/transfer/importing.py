@@ -369,9 +369,10 @@ class _Job:
             cells = ((targets[column], cell) for column, cell in came.values.items() if column in targets)
             values = {f.name: value_of(f, cell, habits) for f, cell in cells if cell not in habits.blanks}
         row = row_of(self._at, values, "row")
-        secret = next((name for name, value in row.items() if isinstance(value, SecretText)), None)
-        if secret is not None:
-            raise Invalid(secret, f"field '{secret}' is secret: it is not for files")
+        columns = self._at.entity.columns
+        for name, value in row.items():
+            if isinstance(value, SecretText) or not columns[name].stored:
+                raise Invalid(name, f"field '{name}' is of a type that is not for files: {columns[name].type.name}")
         if self._wanted.key is not None:
             self._add_key(row, values)
         elif self._wanted.write is Write.INSERT:

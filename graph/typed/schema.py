@@ -440,9 +440,10 @@ def _settable(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Fie
     """The fields that a caller may write, by GraphQL name."""
     for shown, raw in names.fields.items():
         set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
-        sealed = isinstance(entity.columns[raw].type, SecretType)  # they take a statement of their own
-        if set_by_writer and entity.columns[raw].writable and not sealed:
-            yield shown, entity.columns[raw]
+        field = entity.columns[raw]
+        apart = isinstance(field.type, SecretType) or not field.stored  # they take a statement of their own
+        if set_by_writer and field.writable and not apart:
+            yield shown, field
 
 
 def _key(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:

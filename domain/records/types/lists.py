@@ -17,7 +17,11 @@ class ListType(FieldType):
     """A list of values of one type."""
 
     operators = frozenset({"eq", "ne", "isNull", "contains"})
-    item: ClassVar[FieldType]
+
+    @property
+    def item(self) -> FieldType:
+        """The type of the values."""
+        raise NotImplementedError
 
     @property
     def column(self) -> str:
@@ -178,3 +182,25 @@ class MultiEnumType(TextListType):
 
     def describe(self) -> dict[str, Any]:
         return {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+
+
+@dataclass(frozen=True)
+class LinksType(ListType):
+    """The ids of several records, none of them twice, in the order they were given."""
+
+    name = "many_to_many"
+    LINKS_MAX: ClassVar[int] = 1000
+    id: FieldType
+
+    @property
+    def item(self) -> FieldType:
+        return self.id
+
+    def stored(self, value: Any) -> list[Any]:
+        ids = list(dict.fromkeys(super().stored(value)))
+        if len(ids) > self.LINKS_MAX:
+            raise NotOfType(f"must have at most {self.LINKS_MAX} elements")
+        return ids
+
+    def describe(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.id.describe(), "maxItems": self.LINKS_MAX, "uniqueItems": True}

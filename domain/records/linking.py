@@ -1,0 +1,51 @@
+"""Many-to-many fields: lists of ids, kept in a table of links beside the records' own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from domain.kernel.ctx import Ctx
+from domain.kernel.errors import Conflict
+from domain.kernel.unit import FOREIGN_KEY_STATES, Statement, StatementRefused
+from domain.records.computed import Links
+from domain.records.declared import Field
+from domain.records.opening import Opened
+from domain.records.sql import Params
+
+Row = Mapping[str, Any]
+
+
+def linked_fields(at: Opened, rows: Sequence[Row]) -> list[Field]:
+    """The many-to-many fields that rows have a value for."""
+    return [
+        field
+        for field in at.entity.fields
+        if isinstance(field.computed, Links) and any(field.name in row for row in rows)
+    ]
+
+
+async def write_links(ctx: Ctx, at: Opened, fields: Sequence[Field], id: object, row: Row) -> None:
+    """Make the links of the record with this id those of the row, in their order. Raises Conflict."""
+    for field in fields:
+        if field.name in row:
+            try:
+                await ctx.fetch(_replaced(at, field, id, row[field.name] or []))
+            except StatementRefused as refused:
+                if refused.sqlstate not in FOREIGN_KEY_STATES:
+                    raise
+                told = f"foreign key constraint violated: '{field.name}' links to a record that is not there"
+                raise Conflict(told, field=field.name) from refused
+
+
+def _replaced(at: Opened, field: Field, id: object, values: list[Any]) -> Statement:
+    links, type = field.computed, field.type.element
+    assert isinstance(links, Links)
+    params = Params()
+    source = params.add(id, at.entity.columns["id"].type.bound)
+    targets = params.add([type.operand(value) for value in values], type.bound_list)
+    sql = (
+        f"WITH gone AS (DELETE FROM {links.table} WHERE source_id = {source} AND target_id <> ALL ({targets})) "
+        f"INSERT INTO {links.table} (source_id, target_id, position) "
+        f"SELECT {source}, v.target_id, v.position FROM unnest({targets}) WITH ORDINALITY AS v (target_id, position) "
+        "ON CONFLICT (source_id, target_id) DO UPDATE SET position = excluded.position"
+    )
+    return Statement(sql, tuple(params.values))
