@@ -102,7 +102,7 @@ async def _session_owner(ctx: Ctx, asked: Invocation, session_id: UUID) -> UUID:
     session = await ctx.first(ctx.visible(AgentSession).where(*stored))
     under_way = AgentRun.app_id == asked.app_id, AgentRun.session_id == session_id, AgentRun.finished_at.is_(None)
     run = await ctx.first(ctx.visible(AgentRun).where(*under_way).limit(1))
-    owners = {*([session.owner_id] if session else ()), *([run.session_owner_id] if run else ())}
+    owners: set[UUID] = {*([session.owner_id] if session else ()), *([run.session_owner_id] if run else ())}
     if owners <= {own}:
         return own
     if len(owners) == 1 and asked.trigger is Trigger.USER and ctx.may(Permission.AGENTS_MANAGE):

@@ -1,6 +1,6 @@
 """Agents, what they are asked, what they do meanwhile, and who has to agree to it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from domain.agents.definition import Definition
 from domain.kernel.model import SCHEMA, Base, Identified, OfTenant
 
+APPROVAL_LIFE = timedelta(days=7)  # how long a call waits for somebody
 NOBODY = UUID(int=0)  # whose the sessions of crons and hooks are (RootCX agent protocol, "sessions")
 
 

@@ -22,7 +22,16 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.access.permissions import Grants, app_key, tool_key
 from domain.agents import invoking, sessions
 from domain.agents.definition import Definition
-from domain.agents.model import Agent, AgentApproval, AgentRun, AgentToolCall, Decision, RunStatus, ToolCallStatus
+from domain.agents.model import (
+    APPROVAL_LIFE,
+    Agent,
+    AgentApproval,
+    AgentRun,
+    AgentToolCall,
+    Decision,
+    RunStatus,
+    ToolCallStatus,
+)
 from domain.agents.ports import SCOPED, ToolSpec, ToolUse, Trigger
 from domain.agents.supervision import Pace, needs_approval
 from domain.agents.tools import TOOLS, Tool, bounded, described, specs
@@ -38,7 +47,6 @@ from domain.workers.model import Part
 from domain.workers.ports import RPC_TIMEOUT_S, AgentEvent, WorkerCaller
 
 LEASE_S = 15
-APPROVAL_LIFE = timedelta(days=7)
 SILENCE_S_MAX = 600.0  # how long code may say nothing while no call of its own is under way
 CALL_ID_CHARS_MAX, TOOL_NAME_CHARS_MAX = 200, 200
 ARGS_BYTES_MAX = 256 * 1024

@@ -10,6 +10,7 @@ from domain.agents import invoking, registration
 from domain.agents.definition import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from domain.agents.events import ApprovalDecided
 from domain.agents.model import (
+    APPROVAL_LIFE,
     Agent,
     AgentApproval,
     AgentMessage,
@@ -206,7 +207,8 @@ async def approvals(ctx: Ctx, app_id: str) -> Sequence[AgentApproval]:
 
 def _pending(ctx: Ctx, app_id: str) -> Select[AgentApproval]:
     undecided = AgentApproval.decision.is_(None), AgentApproval.closed_at.is_(None)
-    return ctx.visible(AgentApproval).where(AgentApproval.app_id == app_id, *undecided)
+    in_time = AgentApproval.created_at > ctx.now - APPROVAL_LIFE
+    return ctx.visible(AgentApproval).where(AgentApproval.app_id == app_id, *undecided, in_time)
 
 
 async def decide(ctx: Ctx, app_id: str, id: UUID, decision: Decision, reason: str | None = None) -> AgentApproval:

@@ -104,6 +104,51 @@ def test_runs_and_conversations_are_their_owners(stoa: Stoa, admin: Person, mode
     assert [(str(row["owner_id"]), row["turn_count"]) for row in owners] == [(ada.id, 2)]
 
 
+def test_a_decision_that_nobody_takes_is_a_no_in_the_end(stoa: Stoa, admin: Person, model: Provider) -> None:
+    asked = agent(admin, "patient", "mutate_data", supervision={"mode": "strict"})
+    model.script(Say(calls=[CREATE]), Say("never mind"))
+    running = Background(asked, "go")
+    id = running.wait_for("approval_required")["approval_id"]
+    stoa.sql("UPDATE stoa.agent_approvals SET created_at = created_at - interval '7 days' WHERE id = $1::uuid", id)
+    assert asked.approvals() == []
+    assert asked.decide(id, "approve").status_code == 404
+    run = running.ended()
+    assert run.of("tool_call_completed")[0]["error"] == "rejected: nobody decided within 7 days"
+    assert stoa.sql("SELECT 1 FROM patient.parcels") == []
+
+
+def test_rights_that_are_lost_while_a_call_waits_are_lost_for_it(stoa: Stoa, admin: Person, model: Provider) -> None:
+    asked = agent(admin, "losing", "mutate_data", supervision={"mode": "strict"})
+    ada = stoa.person()
+    role = build.grant(admin, ada, "app:losing:*", "tool:*")
+    model.script(Say(calls=[CREATE]), Say("never mind"))
+    running = Background(asked.as_(ada), "go")
+    id = running.wait_for("approval_required")["approval_id"]
+    assert admin.client.post("/api/v1/roles/revoke", json={"userId": ada.id, "role": role}).status_code == 200
+    assert asked.decide(id, "approve").status_code == 200
+    ended = "SELECT response FROM stoa.agent_runs WHERE app_id = 'losing' AND status = 'done'"
+    eventually(lambda: stoa.sql(ended), 20)
+    errors = stoa.sql("SELECT error FROM stoa.agent_tool_calls WHERE call_id = 'call_0' ORDER BY id DESC LIMIT 1")
+    assert errors[0]["error"] == "permission denied: tool:mutate_data"
+    assert stoa.sql("SELECT 1 FROM losing.parcels") == []
+
+
+def test_so_many_runs_at_once_and_no_more(stoa: Stoa, admin: Person) -> None:
+    agent(admin, "crowded")
+    ada = build.reader(stoa, admin, "app:crowded:invoke")
+    stoa.sql(
+        "INSERT INTO stoa.agent_runs (id, tenant_id, app_id, session_id, session_owner_id, invoker_id, trigger, depth,"
+        " message, files, status, created_at, holder_id, leased_until) SELECT gen_random_uuid(), $1, 'crowded',"
+        " gen_random_uuid(), $2::uuid, $2::uuid, 'user', 0, 'x', '[]', 'running', now(), gen_random_uuid(),"
+        " now() + interval '1 hour' FROM generate_series(1, 50)",
+        DEFAULT_TENANT,
+        ada.id,
+    )
+    refused = ada.client.post("/api/v1/apps/crowded/agent/invoke", json={"message": "hi"})
+    assert (refused.status_code, refused.json()["error"]) == (429, "50 runs are under way already")
+    assert len(stoa.sql("SELECT 1 FROM stoa.agent_runs WHERE app_id = 'crowded'")) == 50
+
+
 # When processes end.
 
 
