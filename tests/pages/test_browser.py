@@ -112,6 +112,17 @@ def test_the_schema_is_there_for_completion_and_documentation(page: Page, admin:
     assert "How one may sign in here." in page.text(".graphiql-doc-explorer >> signInMode")
 
 
+def test_each_app_has_a_page_of_its_own_schema(page: Page, admin: Person, contacts: Collections) -> None:
+    contacts.create("contacts", name="Ada")
+    page.go("/graphql/crm?query={contacts(first:1,where:{name:{eq:%22Ada%22}}){nodes{name}}}")
+    sign_in(page, "admin")
+    page.click(RUN)
+    assert '"name": "Ada"' in page.text(f'{RESULT} >> "name"')
+    page.click("[aria-label='Show Documentation Explorer']")
+    page.click(".graphiql-doc-explorer a >> Query")
+    page.text(".graphiql-doc-explorer a >> contacts")
+
+
 def test_tokens_stay_in_the_tab_and_end_with_it(page: Page, admin: Person, stoa: Stoa) -> None:
     page.go("/graphql")
     sign_in(page, "admin")

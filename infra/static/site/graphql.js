@@ -21,6 +21,7 @@ async function open(name) {
     schema: name === null ? null : undefined, // null: do not ask for it
     fetcher: (operation, options) => run(tools, operation, options),
     defaultQuery,
+    query: new URLSearchParams(location.search).get("query") ?? undefined,
     storage: platform ? undefined : stored(location.pathname),
     shouldPersistHeaders: false, // they may hold a token
   };
