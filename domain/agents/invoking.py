@@ -106,7 +106,8 @@ async def _session_owner(ctx: Ctx, asked: Invocation, session_id: UUID) -> UUID:
     if owners <= {own}:
         return own
     if len(owners) == 1 and asked.trigger is Trigger.USER and ctx.may(Permission.AGENTS_MANAGE):
-        return owners.pop()
+        whose: UUID = owners.pop()
+        return whose
     raise Missing("session not found", field="sessionId")
 
 
