@@ -8,16 +8,17 @@ from uuid import UUID
 
 import strawberry
 
-from domain.access.permissions import Permission, app_key
-from domain.agents import definition, invoking, model, ports, service
+from domain.access.permissions import Permission, app_key, tool_key
+from domain.agents import calling, definition, invoking, model, ports, service
 from domain.agents.model import Decision
 from domain.agents.ports import Missed
+from domain.agents.tools import Tool
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
 from domain.kernel.page import Page, PageArgs
 from graph.connection import FIRST, After, Connection, First, connection
 from graph.rules import Access, about, bounded, mutation, query, subscription
-from graph.scalars import Json
+from graph.scalars import Json, JsonObject
 from graph.selection import selects
 
 Info = strawberry.Info[Ctx, None]
@@ -422,8 +423,23 @@ class AgentApproval:
         return self.run_id
 
 
+@strawberry.type(description="What agents can do on the platform. It takes the permission `tool:{name}`.")
+class AgentTool:
+    name: str
+    description: str
+
+    @strawberry.field(description="The JSON Schema of its arguments.")
+    def input_schema(self: Tool) -> JsonObject:
+        return JsonObject(dict(self.spec("").input_schema))
+
+
 @strawberry.type
 class AgentsQuery:
+    @query(graphql_type=list[AgentTool])
+    async def agent_tools(self, info: Info) -> list[Tool]:
+        """The tools that agents may be allowed."""
+        return calling.tools(info.context)
+
     @query(graphql_type=list[Agent])
     async def agents(self, info: Info) -> Sequence[model.Agent]:
         """All agents, by name."""
@@ -470,6 +486,19 @@ class AgentsQuery:
 
 @strawberry.type
 class AgentsMutation:
+    @mutation(
+        access=Access(permission=tool_key("{name}")), refuses=[Code.NOT_FOUND, Code.CONFLICT, Code.UPSTREAM_FAILED]
+    )
+    async def call_tool(
+        self,
+        info: Info,
+        name: Annotated[str, about("The tool's name.")],
+        app: Annotated[strawberry.ID, about("The app in whose place it is called.")],
+        args: Annotated[JsonObject, about("Its arguments.")],
+    ) -> Json | None:
+        """What a tool of agents returns, with the caller's own rights."""
+        return Json(await calling.call(info.context, app, name, args))
+
     @mutation(access=MAY_INVOKE, graphql_type=AgentRun, refuses=[Code.NOT_FOUND, Code.RATE_LIMITED])
     async def invoke_agent(
         self, info: Info, app: AppId, message: Message, session: SessionId = None, files: FileIds = None

@@ -258,7 +258,7 @@ class Running:
             return Outcome(error=f"unknown tool '{use.name[:80]}'")
         if self._calls > CALLS_MAX:
             return Outcome(error=f"a run may call tools {CALLS_MAX} times")
-        problem = _unusable(use.args) or self._pace.too_fast(use.name, use.args)
+        problem = unusable(use.args) or self._pace.too_fast(use.name, use.args)
         if problem is not None:
             return Outcome(error=problem)
         actor = await self._allowed(tool)
@@ -518,7 +518,7 @@ def _hash_of(use: ToolUse) -> str:
     return hashlib.sha256(orjson.dumps([use.name, use.args], option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _unusable(args: Any) -> str | None:
+def unusable(args: Any) -> str | None:
     """What is wrong with arguments."""
     if not isinstance(args, dict):
         return "the arguments must be an object"
