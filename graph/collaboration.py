@@ -281,10 +281,15 @@ class CollaborationMutation:
         recipient: Annotated[RecipientInput, about("Whom to share it with.")],
         level: Annotated[ShareLevel, about("How much they may.")] = model.ShareLevel.READ,  # type: ignore[valid-type]
         reason: Annotated[str | None, bounded("Why.", max_length=shares.REASON_CHARS_MAX)] = None,
+        source: Annotated[
+            str,
+            bounded("What makes the share, if nobody by hand does.", min_length=1, max_length=shares.SOURCE_CHARS_MAX),
+        ] = "manual",
+        source_id: Annotated[str | None, bounded("Which of them.", max_length=shares.SOURCE_CHARS_MAX)] = None,
     ) -> model.RecordShare:
         """Share a record with somebody, or change on what terms. It gives them no permission they lack."""
         whom = Recipient(recipient.type, recipient.id)
-        return await shares.share(info.context, app, entity, id, whom, Terms(level, reason))
+        return await shares.share(info.context, app, entity, id, whom, Terms(level, reason, source, source_id))
 
     @mutation(graphql_type=RecordShare, access=may(Verb.UPDATE), refuses=[Code.NOT_FOUND])
     async def unshare_record(

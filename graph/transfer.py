@@ -14,10 +14,11 @@ from domain.kernel.errors import Code
 from domain.kernel.page import PageArgs
 from domain.kernel.upload import Upload
 from domain.records.spelling import dialects
-from domain.transfer import exporting, formats, importing, merging, model
+from domain.transfer import exporting, formats, importing, imports, merging, model
 from domain.transfer.cells import Habits
 from domain.transfer.exporting import Export
-from domain.transfer.importing import Given, Imported, RowResult, StoredFile, Wanted
+from domain.transfer.importing import Imported, RowResult, Wanted
+from domain.transfer.receiving import Given, StoredFile
 from graph.connection import FIRST, After, Connection, First, connection
 from graph.records import App, DialectArg, Direction, Entity, Where, may
 from graph.rules import PUBLIC, about, bounded, mutation, query, subscription
@@ -173,14 +174,14 @@ class TransferQuery:
     @query(graphql_type=Import, refuses=[Code.NOT_FOUND])
     async def record_import(self, info: Info, id: ImportId) -> model.Import:
         """One import: one's own, or any into an app one administers."""
-        return await importing.get(info.context, id)
+        return await imports.get(info.context, id)
 
     @query(graphql_type=Connection[Import], access=may(Verb.READ), refuses=[Code.NOT_FOUND])
     async def record_imports(
         self, info: Info, app: App, entity: Entity, first: First = FIRST, after: After = None
     ) -> Connection[model.Import]:
         """The imports into an entity, newest first: one's own, or all for who administers the app."""
-        return connection(await importing.page(info.context, app, entity, PageArgs(first, after)))
+        return connection(await imports.page(info.context, app, entity, PageArgs(first, after)))
 
 
 @strawberry.type
@@ -243,7 +244,7 @@ class TransferSubscription:
     @subscription()
     async def import_progress(self, info: Info, id: ImportId) -> AsyncGenerator[Import, None]:
         """An import each time it is further, until it has ended. One that has not begun yet is waited for."""
-        return _shown(importing.progress(info.context, id))
+        return _shown(imports.progress(info.context, id))
 
 
 async def _shown(progress: AsyncGenerator[model.Import, None]) -> AsyncGenerator[Import, None]:

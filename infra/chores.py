@@ -17,7 +17,7 @@ from domain.kernel.ctx import ANONYMOUS, Ctx, Request
 from domain.outbox import service as outbox
 from domain.sign_in import tidying as sign_in
 from domain.storage import blobs
-from domain.transfer import importing
+from domain.transfer import imports
 from infra.ports import only
 from infra.postgres.database import Database
 from infra.storage.chosen import blob_store
@@ -44,7 +44,7 @@ async def tidy(context: dict[str, Any]) -> None:
             await jobs.forget_old(ctx)
             await crons.forget_old_runs(ctx)
             await attached.forget_gone(ctx)
-            await importing.forget_old(ctx)
+            await imports.forget_old(ctx)
             await unit.commit()
     finally:
         await database.close()

@@ -22,6 +22,7 @@ from domain.records.subject import held, subject
 
 SHARES_MAX = 500
 REASON_CHARS_MAX = 1000
+SOURCE_CHARS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ async def share(ctx: Ctx, app_id: str, entity: str, id: str, recipient: Recipien
     await _refuse_unknown(ctx, recipient)
     if terms.reason is not None and len(terms.reason) > REASON_CHARS_MAX:
         raise Invalid("reason", f"reason must be at most {REASON_CHARS_MAX} characters")
+    for name, text in (("source", terms.source), ("sourceId", terms.source_id)):
+        if text is not None and not 1 <= len(text) <= SOURCE_CHARS_MAX:
+            raise Invalid(name, f"{name} must be 1 to {SOURCE_CHARS_MAX} characters")
     given = {
         "record_created_at": about.created_at,
         "level": terms.level,

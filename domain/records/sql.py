@@ -245,10 +245,15 @@ class Author:
     door: object = ""
 
 
-def _author(author: Author, params: Params) -> str:
+def signing(author: Author, params: Params) -> str:
+    """A SELECT that says who writes from now on, until the transaction ends."""
     told = (("stoa.actor", author.user_id), ("stoa.delegator", author.delegator_id), ("stoa.door", author.door))
     settings = ", ".join(f"set_config('{name}', {params.add(value, 'text')}, true)" for name, value in told)
-    return f"author AS MATERIALIZED (SELECT {settings})"
+    return f"SELECT {settings}"
+
+
+def _author(author: Author, params: Params) -> str:
+    return f"author AS MATERIALIZED ({signing(author, params)})"
 
 
 def _recordset(schema: AppSchema, fields: Sequence[DeclaredField], rows: object, params: Params) -> str:

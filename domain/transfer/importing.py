@@ -6,65 +6,44 @@ and roll back.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 
-from domain.access.permissions import EVERYTHING, Verb, app_key
+from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, DomainError, Invalid, Limited, Missing, TooLarge, Unavailable
+from domain.kernel.errors import Conflict, DomainError, Invalid, Limited, TooLarge, Unavailable
 from domain.kernel.ids import uuid7
-from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.rawjson import json_of
 from domain.kernel.secret import SecretText
 from domain.kernel.unit import StatementRefused
-from domain.kernel.upload import Upload
 from domain.records.declared import Field
 from domain.records.opening import Opened, opened
 from domain.records.service import refuse_missing, row_of
 from domain.storage import objects
 from domain.transfer import merging
 from domain.transfer.cells import Habits, value_of
-from domain.transfer.formats import Format, format_of
+from domain.transfer.formats import Format
 from domain.transfer.merging import Merge, Merged, Write
 from domain.transfer.model import SILENT_AFTER, Import, ImportState
 from domain.transfer.reading import Reading, Source, SourceRow, listed, source
+from domain.transfer.receiving import Given, format_given, received
 
 AT_ONCE = 1000  # rows read and checked
 ROWS_MAX = 1_000_000
-BYTES_MAX = 512 * 2**20
 ERRORS_KEPT = 1000
 RESULTS_MAX = 10_000  # rows up to which an answer tells what became of each
 UNDER_WAY_MAX = 4  # of one tenant
 RECEIVE_S_MAX = 1800.0
 IMPORT_S_MAX = 3600.0
 TELL_S = 0.5  # how often a running one tells how far it is
-KEPT = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file in storage."""
-
-    bucket: str
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What to import: one of a file that comes with the call, a text, a list of records, or a file in storage."""
-
-    file: Upload | None = None
-    text: str | None = None
-    rows: Sequence[Any] | None = None
-    stored: StoredFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,59 +79,6 @@ class Imported:
     results: Sequence[RowResult]
 
 
-# Asking for imports.
-
-
-async def page(ctx: Ctx, app_id: str, entity: str, args: PageArgs) -> Page[Import]:
-    """The imports into an entity, newest first: one's own, or all for who administers the app.
-
-    Raises Denied, Missing; Invalid.
-    """
-    await opened(ctx, app_id, entity, Verb.READ)
-    rows = ctx.visible(Import).where(Import.app_id == app_id, Import.entity == entity)
-    if not ctx.may(app_key(app_id, EVERYTHING)):
-        rows = rows.where(Import.created_by == ctx.user())
-    scope = f"imports:{app_id}:{entity}"
-    return await keyset_page(ctx, rows, args, scope=scope, by=(Import.created_at, Import.id), descending=True)
-
-
-async def get(ctx: Ctx, id: UUID) -> Import:
-    """One import: one's own, or any for who administers the app. Raises Missing."""
-    row = await _find(ctx, id)
-    if row is None:
-        raise Missing("import not found")
-    return row
-
-
-async def _find(ctx: Ctx, id: UUID) -> Import | None:
-    user_id = ctx.user()
-    row = await ctx.first(ctx.visible(Import).where(Import.id == id))
-    mine = row is not None and (row.created_by == user_id or ctx.may(app_key(row.app_id, EVERYTHING)))
-    return row if mine else None
-
-
-async def progress(ctx: Ctx, id: UUID) -> AsyncGenerator[Import, None]:
-    """The import each time it is further, until it has ended. One that has not begun yet is waited for."""
-    seen = None
-    while True:
-        row = await _find(ctx, id)
-        now = datetime.now(UTC)
-        if row is not None and (state := (row.state(now), row.heard_at)) != seen:
-            seen = state
-            yield row
-        if row is not None and row.state(now) is not ImportState.RUNNING:
-            return
-        await asyncio.sleep(TELL_S)
-
-
-async def forget_old(ctx: Ctx) -> None:
-    """Let go of what is known of imports that were long ago, of all tenants."""
-    await ctx.execute(delete(Import).where(Import.created_at < ctx.now - KEPT))
-
-
-# Importing.
-
-
 async def run(ctx: Ctx, app_id: str, entity: str, given: Given, wanted: Wanted, id: UUID | None = None) -> Imported:
     """Import records. `id` is what the import shall have, for who wants to follow it.
 
@@ -168,8 +94,8 @@ async def run(ctx: Ctx, app_id: str, entity: str, given: Given, wanted: Wanted, 
             done = await ctx.outside(job.run(listed(given.rows)), IMPORT_S_MAX)
         else:
             with TemporaryFile() as file:
-                await ctx.outside(_received(ctx, given, file), RECEIVE_S_MAX)
-                how = Reading(_format(given, wanted), wanted.delimiter, wanted.sheet)
+                await ctx.outside(received(ctx, given, file), RECEIVE_S_MAX)
+                how = Reading(format_given(given, wanted.format), wanted.delimiter, wanted.sheet)
                 rows = await asyncio.to_thread(source, file, how, ctx.ports.tables)
                 done = await ctx.outside(job.run(rows), IMPORT_S_MAX)
     except DomainError as refused:
@@ -234,41 +160,6 @@ def _unique(at: Opened, write: Write) -> set[str]:
     }
     ids = {"id"} if at.entity.own_id or write is Write.UPDATE else set()
     return {field.name for field in at.entity.fields if field.unique} | indexed | ids
-
-
-def _format(given: Given, wanted: Wanted) -> Format:
-    if wanted.format is not None:
-        return wanted.format
-    named = format_of(given.file.filename, given.file.content_type) if given.file is not None else None
-    if named is None:
-        raise Invalid("format", "format must be given where the file's name doesn't tell it")
-    return named
-
-
-async def _received(ctx: Ctx, given: Given, file: IO[bytes]) -> None:
-    """All that is given, in `file`. Raises TooLarge, Invalid, Missing."""
-    size = 0
-    async for chunk in _chunks(ctx, given):
-        size += len(chunk)
-        if size > BYTES_MAX:
-            raise TooLarge(f"the file is larger than {BYTES_MAX} bytes", field="file")
-        await asyncio.to_thread(file.write, chunk)
-    file.seek(0)
-
-
-async def _chunks(ctx: Ctx, given: Given) -> AsyncIterator[bytes]:
-    if given.text is not None:
-        yield given.text.encode("utf-8", "replace")
-    elif given.file is not None:
-        async for chunk in given.file.chunks():
-            yield chunk
-    elif given.stored is not None:
-        stored = given.stored
-        found = await ctx.apart(lambda own: objects.readable(own, stored.bucket, stored.id))
-        assert found.blob_id is not None
-        async with aclosing(ctx.ports.blobs.open(found.blob_id, 0, found.size_bytes)) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
 
 class _NothingStored(Exception):

@@ -18,7 +18,7 @@ from domain.records.opening import Opened
 from domain.records.plan import default_sql, wanted_marks
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.service import author
-from domain.records.sql import ROW, Params, relation
+from domain.records.sql import ROW, Params, relation, signing
 
 PORTION = 2000  # rows
 WAITING = "import_rows"
@@ -59,10 +59,8 @@ async def prepare(ctx: Ctx) -> None:
     """Make the table in which rows wait, and say who writes them."""
     columns = "(number bigint PRIMARY KEY, line bigint, row jsonb NOT NULL)"
     await ctx.fetch(Statement(f"CREATE TEMPORARY TABLE {WAITING} {columns} ON COMMIT DROP"))
-    who = author(ctx)
-    told = {"stoa.actor": who.user_id, "stoa.delegator": who.delegator_id, "stoa.door": who.door}
-    settings = ", ".join(f"set_config('{name}', ${number}::text, true)" for number, name in enumerate(told, start=1))
-    await ctx.fetch(Statement(f"SELECT {settings}", tuple(str(value) for value in told.values())))
+    params = Params()
+    await ctx.fetch(Statement(signing(author(ctx), params), tuple(params.values)))
 
 
 async def wait(ctx: Ctx, rows: Sequence[tuple[int, int | None, str]]) -> None:

@@ -16,8 +16,9 @@ from tests.harness import Person, Stoa
 
 SHARE = """
 mutation($app: ID!, $entity: String!, $id: ID!, $recipient: RecipientInput!, $level: ShareLevel! = READ,
-         $reason: String) {
-  shareRecord(app: $app, entity: $entity, id: $id, recipient: $recipient, level: $level, reason: $reason) {
+         $reason: String, $source: String! = "manual", $sourceId: String) {
+  shareRecord(app: $app, entity: $entity, id: $id, recipient: $recipient, level: $level, reason: $reason,
+              source: $source, sourceId: $sourceId) {
     id recipientType recipientId level source sourceId grantedBy reason createdAt
   }
 }"""
@@ -58,7 +59,8 @@ def test_a_record_is_shared_on_terms_that_can_be_changed(desk: Collections, read
     again = share(desk, ticket, reader.id, level="FULL")
     assert (again["id"], again["createdAt"], again["reason"]) == (made["id"], made["createdAt"], None)
     assert shares(desk, ticket) == [(reader.id, "FULL")]
-    share(desk, ticket, "admin", "ROLE")
+    ruled = share(desk, ticket, "admin", "ROLE", source="rule", sourceId="night shift")
+    assert (ruled["source"], ruled["sourceId"]) == ("rule", "night shift")
     assert shares(desk, ticket) == [("admin", "READ"), (reader.id, "FULL")]
 
 
