@@ -79,9 +79,10 @@ async def hear(ctx: Ctx, id: UUID, lease: UUID) -> Question | None:
 async def _wanted(ctx: Ctx, message: ChannelMessage) -> Question | str | None:
     """What an agent is to be asked, or what is answered right away, be it nothing."""
     text = message.body.strip()
-    command = _COMMAND.fullmatch(text)
-    if _TOKEN.fullmatch(text):
-        return await _linked(ctx, message, text)
+    first = text.partition("\n")[0].strip()  # a letter goes on with a signature, and what it answers
+    command = _COMMAND.fullmatch(first)
+    if _TOKEN.fullmatch(first):
+        return await _linked(ctx, message, first)
     if command is not None and command[1].lower() in ("start", "link") and command[2]:
         return await _linked(ctx, message, command[2])
     known = await _who(ctx, message)

@@ -96,14 +96,19 @@ async def remove(ctx: Ctx, id: str) -> None:
     app = await ctx.first(integration_apps(ctx).where(App.id == id))
     if app is None:
         return
-    others = await ctx.all(integration_apps(ctx).where(App.id != id).limit(apps.APPS_MAX))
+    if await deployed(ctx, id) is not None:  # a manifest that somebody else wrote may name any secret
+        await _discard_secrets(ctx, app)
+    await apps.uninstall(ctx, id)
+    await access.register_keys(ctx, id, {})
+    await audit.note(ctx, audit.Note("integrations", id, "REMOVE", before={"version": app.version}))
+
+
+async def _discard_secrets(ctx: Ctx, app: App) -> None:
+    others = await ctx.all(integration_apps(ctx).where(App.id != app.id).limit(apps.APPS_MAX))
     shared = {key for other in others for _, key in secret_fields(other.manifest)}
     for _, key in secret_fields(app.manifest):
         if key not in shared:
             await secrets.discard(ctx, secrets.PLATFORM, key)
-    await apps.uninstall(ctx, id)
-    await access.register_keys(ctx, id, {})
-    await audit.note(ctx, audit.Note("integrations", id, "REMOVE", before={"version": app.version}))
 
 
 async def deployed(ctx: Ctx, id: str) -> DeployedIntegration | None:

@@ -120,8 +120,7 @@ class IntegrationUrls(Protocol):
     """Where people and other services reach integrations."""
 
     callback: str  # where browsers come back to when somebody has agreed to be connected
-    confirm: str  # where they say that they meant to
 
     def hook(self, token: str) -> str:
-        """Where another service tells an integration of what happened."""
+        """Where another service tells an integration, or an app, of what happened."""
         ...

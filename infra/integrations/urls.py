@@ -2,19 +2,16 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
-BASE = "/api/v1/integrations/auth"
-
 
 class BrowserUrls:
     """See `domain.integrations.ports.IntegrationUrls`."""
 
     def __init__(self, public_url: str) -> None:
         self._public = public_url
-        self.callback = f"{_as_registered(public_url)}{BASE}/callback"
-        self.confirm = f"{_as_registered(public_url)}{BASE}/confirm"
+        self.callback = f"{_as_registered(public_url)}/api/v1/integrations/auth/callback"
 
     def hook(self, token: str) -> str:
-        """Where another service tells an integration of what happened."""
+        """Where another service tells an integration, or an app, of what happened."""
         return f"{self._public}/api/v1/hooks/{token}"
 
 

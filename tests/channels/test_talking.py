@@ -221,7 +221,7 @@ def test_mail_is_answered_by_mail(stoa: Stoa, admin: Person) -> None:
         link = person.client.post(f"/api/v1/channels/{id}/link").json()
         assert link["linkUrl"] == f"mailto:bot@stoa.example?subject=Link&body=/link%20{link['token']}"
         first = {"message_id": "<1@example.com>", "from": "Ada <ada@example.com>", "subject": "Link",
-                 "text": f"/link {link['token']}\r\n", "verified": True}  # fmt: skip
+                 "text": f"/link {link['token']}\r\n\r\n-- \r\nAda\r\n", "verified": True}  # fmt: skip
         assert hook.send(first).json() == {"ok": True}
         eventually(lambda: mailbox.letters)
         mailbox.refusals.append("451 try again later")

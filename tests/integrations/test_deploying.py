@@ -135,6 +135,17 @@ def test_secrets_that_another_integration_needs_stay(stoa: Stoa, admin: Person, 
     assert "SHARED_KEY" not in admin.client.get("/api/v1/platform/secrets").json()
 
 
+def test_an_integration_that_did_not_come_from_the_catalog_takes_no_secrets_along(stoa: Stoa, admin: Person) -> None:
+    admin.client.post("/api/v1/platform/secrets", json={"key": "NOT_THEIRS", "value": "x"})
+    schema = {"properties": {"a": {"platformSecret": "NOT_THEIRS"}}}
+    declared = build.manifest(app_id="handmade", type="integration", configSchema=schema)
+    assert admin.client.post("/api/v1/apps", json=declared).status_code == 200
+    installer = build.reader(stoa, admin, "admin:apps.install")
+    assert installer.client.delete("/api/v1/integrations/catalog/handmade").status_code == 200
+    assert "handmade" not in {row["id"] for row in admin.client.get("/api/v1/integrations").json()}
+    assert "NOT_THEIRS" in admin.client.get("/api/v1/platform/secrets").json()
+
+
 def test_deleting_somebody_takes_their_connections_along(stoa: Stoa, admin: Person, service: Service) -> None:
     configured(admin, "parcelnet")
     person = user_of(stoa, admin, "parcelnet")
