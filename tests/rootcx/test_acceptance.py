@@ -15,6 +15,7 @@ from tests.build import Collections
 from tests.harness import PASSWORD, Person, Stoa, at_once
 
 TIMES = ("created_at", "updated_at")
+NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def parcels(admin: Person, *fields: dict[str, Any], **more: Any) -> Collections:
@@ -569,7 +570,7 @@ MANAGEMENT = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/auth/me"),
     ("GET", "/api/v1/users"),
-    ("DELETE", f"/api/v1/users/{uuid4()}"),
+    ("DELETE", f"/api/v1/users/{NOBODY}"),
     ("DELETE", "/api/v1/users/not-a-uuid"),
     ("GET", "/api/v1/roles"),
     ("POST", "/api/v1/roles"),
@@ -580,7 +581,7 @@ MANAGEMENT = [
     ("POST", "/api/v1/roles/revoke"),
     ("GET", "/api/v1/permissions"),
     ("GET", "/api/v1/permissions/available"),
-    ("GET", f"/api/v1/permissions/{uuid4()}"),
+    ("GET", f"/api/v1/permissions/{NOBODY}"),
     ("GET", "/api/v1/apps"),
     ("POST", "/api/v1/apps"),
     ("DELETE", "/api/v1/apps/x"),
@@ -670,7 +671,7 @@ def test_31_permissions_of_others_are_for_admins(stoa: Stoa, admin: Person) -> N
     nothing = {"roles": [], "permissions": []}
     assert one.client.get(f"/api/v1/permissions/{one.id}").json() == nothing
     refused(one.client.get(f"/api/v1/permissions/{two.id}"), 403)
-    assert admin.client.get(f"/api/v1/permissions/{uuid4()}").json() == nothing
+    assert admin.client.get(f"/api/v1/permissions/{NOBODY}").json() == nothing
     mine = admin.client.get("/api/v1/permissions").json()
     assert "admin" in mine["roles"]
     assert "*" in mine["permissions"]
