@@ -15,6 +15,7 @@ TRUE = frozenset({"true", "t", "yes", "y", "1", "on"})
 FALSE = frozenset({"false", "f", "no", "n", "0", "off"})
 _DAY = re.compile(r"(\d{4})[/.-](\d{1,2})[/.-](\d{1,2})")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?|[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?|[-+]?[0-9]+\.")
+NUMBER_CHARS_MAX = 400  # a double has 309 digits at most
 _SIGNS = "$€£¥ \u00a0"
 
 
@@ -33,8 +34,10 @@ def value_of(field: Field, cell: Any, habits: Habits) -> Any:
         return moment.date().isoformat() if field.type.name == "date" else moment.isoformat()
     if isinstance(cell, date | time):
         return cell.isoformat()
-    if not isinstance(cell, str):
+    if cell is None or isinstance(cell, bool | int | float):
         return cell
+    if not isinstance(cell, str):
+        return str(cell)
     text = unguarded(cell) if habits.guarded else cell
     if isinstance(field.type, ListType):
         return _list(field, text)
@@ -60,7 +63,7 @@ def _number(type: FieldType, word: str) -> Any:
     """A number as people write it: `1,234.5`, `$5`, `12 %`, `(3)` for -3."""
     negative = word.startswith("(") and word.endswith(")")
     plain = word.strip("()").strip(_SIGNS).removesuffix("%").strip(_SIGNS)
-    if not _NUMBER.fullmatch(plain):
+    if len(plain) > NUMBER_CHARS_MAX or not _NUMBER.fullmatch(plain):
         return word
     plain = f"-{plain}" if negative else plain
     plain = plain.replace(",", "")

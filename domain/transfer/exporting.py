@@ -4,6 +4,7 @@ Nothing of an export is stored. What it is of stands in the URL, under our seal:
 may read at the moment it is used, and no more.
 """
 
+import json
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -11,8 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-
-import orjson
 
 from domain.access.permissions import Verb
 from domain.collaboration import views
@@ -103,7 +102,7 @@ def resealed(ctx: Ctx, signed: Signed) -> str:
 
 def _sealed(ctx: Ctx, signed: Signed) -> str:
     told = [signed.tenant_id, signed.user_id, signed.expires_at.timestamp(), asdict(signed.export)]
-    token = ctx.ports.seal.seal(zlib.compress(orjson.dumps(told, default=str)), SEAL)
+    token = ctx.ports.seal.seal(zlib.compress(json.dumps(told, default=str).encode()), SEAL)
     if len(token) > TOKEN_CHARS_MAX:
         raise Invalid("where", "where is too long for a URL: save it as a view, or ask for less at once")
     return token
@@ -114,7 +113,7 @@ async def unsealed(ctx: Ctx, token: str) -> Signed:
     payload = ctx.ports.seal.unseal(token, SEAL) if len(token) <= TOKEN_CHARS_MAX else None
     if payload is None:
         raise Missing("there is no such export, or its URL was changed")
-    tenant_id, user_id, end, told = orjson.loads(zlib.decompress(payload))
+    tenant_id, user_id, end, told = json.loads(zlib.decompress(payload))
     expires_at = datetime.fromtimestamp(end, ctx.now.tzinfo)
     if expires_at <= ctx.now:
         raise Gone("the URL has expired, ask for another one")

@@ -122,7 +122,7 @@ async def _begin(ctx: Ctx, app_id: str, entity: str, given: Given, wanted: Wante
     if (await ctx.execute(under_way)).scalar_one() >= UNDER_WAY_MAX:
         raise Limited(f"{UNDER_WAY_MAX} imports are under way already", retry_after_s=5)
     row = Import(
-        id=id or uuid7(), app_id=app_id, entity=entity, filename=given.file.filename if given.file else None,
+        id=id or uuid7(), app_id=app_id, entity=entity, filename=_storable(given.file.filename) if given.file else None,
         dry_run=wanted.dry_run, stored_state=ImportState.RUNNING, read=0, created=0, updated=0, skipped=0, failed=0,
         errors=[], message=None, created_by=ctx.user(), heard_at=ctx.now, finished_at=None,
     )  # fmt: skip
@@ -182,7 +182,8 @@ class _Count:
         self.failed += 1
         if len(self.errors) < ERRORS_KEPT:
             code, message = refused.code, refused.message
-            told = {"row": row, "line": line, "field": refused.field, "code": code, "message": message}
+            field = None if refused.field is None else _storable(refused.field)
+            told = {"row": row, "line": line, "field": field, "code": code, "message": _storable(message)}
             self.errors.append(told)
 
     def write(self, row: Import) -> None:
@@ -241,11 +242,11 @@ class _Job:
             if number > self._wanted.rows_max:
                 raise TooLarge(f"there are more than {self._wanted.rows_max} rows", field="file")
             try:
-                row = self._row(came, targets)
+                text = _text(self._row(came, targets))
             except DomainError as refused:
                 self.count.refuse(number, came.line, refused)
                 continue
-            good.append((number, came.line, str(json_of(row))))
+            good.append((number, came.line, text))
         return good
 
     def _row(self, came: SourceRow, targets: "Mapping[str, Field] | None") -> dict[str, Any]:
@@ -322,6 +323,21 @@ class _Job:
         await own.flush()
 
 
+def _text(row: Mapping[str, Any]) -> str:
+    """The row as JSON text. Raises Invalid for half a surrogate pair, which JSON can spell and nobody can store."""
+    text = str(json_of(row))
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise Invalid(None, "the record holds half of a surrogate pair, which is no character") from problem
+    return text
+
+
+def _storable(text: str) -> str:
+    """A text with what came in a file in it, as PostgreSQL can hold it."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
 def _targets(at: Opened, columns: Sequence[str], mapping: Mapping[str, str | None]) -> dict[str, Field]:
     """The field of each column that is taken. Raises Invalid on `mapping`."""
     for column in mapping:
@@ -348,7 +364,7 @@ async def _ended(ctx: Ctx, id: UUID, state: ImportState, count: _Count, message:
 
 async def _finish(ctx: Ctx, row: Import, state: ImportState, count: _Count, message: str | None = None) -> Import:
     count.write(row)
-    row.stored_state, row.message = state, message
+    row.stored_state, row.message = state, None if message is None else _storable(message)
     row.heard_at = row.finished_at = datetime.now(UTC)
     await ctx.flush()
     return row

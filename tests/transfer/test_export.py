@@ -84,6 +84,11 @@ def test_csv_can_be_had_as_it_is(shop: Collections) -> None:
     assert lines(exported(shop, **asked)) == [["", "'=1+1"], ["1e+300", "=1+1"]]
 
 
+def test_a_condition_may_hold_any_number(shop: Collections) -> None:
+    found = exported(shop, format="JSON", where={"price": {"lt": 10**30}}, orderBy="price")
+    assert [row["price"] for row in found.json()] == [-2.5, 1]
+
+
 def test_labels_stand_above_columns(shop: Collections) -> None:
     asked = {"columns": ["name", "price"], "labels": {"name": "=Name"}, "first": 1}
     assert lines(exported(shop, **asked))[0] == ["'=Name", "price"]

@@ -312,6 +312,22 @@ def test_bad_elements_of_json_are_rows_that_are_bad(depot: Collections) -> None:
     assert [(error["row"], error["line"]) for error in lines["errors"]] == [(2, 3), (3, 4)]
 
 
+def test_what_nobody_can_store_is_told_and_not_stored(depot: Collections) -> None:
+    content = rb'[{"code": "\ud800"}, {"a\u0000b": 1}, {"\ud800": 1}, {"code": "a\u0000"}, {"facts": ["\udfff"]}]'
+    told = send(depot, "x\x01.json", content, skipBad="true").json()["import"]
+    assert counted(told) == ("DONE", 5, 0, 0, 5)
+    assert [error["field"] for error in told["errors"]] == [None, "a\ufffdb", "?", "code", "code"]
+
+
+def test_cells_of_any_size_are_read_in_time(depot: Collections) -> None:
+    digits = "1" * 500_000
+    began = time.monotonic()
+    table = f"code,weight\na,{digits}x\nb,{digits}\nc,{'(' * 500_000}\n"
+    done = send(depot, "x.csv", table.encode(), skipBad="true").json()["import"]
+    assert time.monotonic() - began < 8
+    assert wrong(done) == [(n, n + 1, "weight", "INVALID_INPUT") for n in (1, 2, 3)]
+
+
 def test_more_rows_than_wanted_are_refused(depot: Collections) -> None:
     asked = {"app": depot.app_id, "entity": "parcels", "rows": [{"code": str(n)} for n in range(4)]}
     assert depot.person.code(IMPORT, **asked, rowsMax=3) == "PAYLOAD_TOO_LARGE"
@@ -424,6 +440,11 @@ def test_an_import_whose_runner_is_gone_was_interrupted(stoa: Stoa, depot: Colle
     stoa.sql(running, id, 10.0)
     assert depot.person.data(ONE, id=id)["recordImport"]["state"] == "RUNNING"
     stoa.sql(running, id, 61.0)
+    with listening(stoa, depot.person, PROGRESS, id=id) as events:
+        payload = events.next()
+        assert payload is not None
+        assert payload["data"]["importProgress"]["state"] == "INTERRUPTED"
+        assert events.next() is None
     assert depot.person.data(ONE, id=id)["recordImport"]["state"] == "INTERRUPTED"
 
 
