@@ -8,6 +8,7 @@ agent is supervised.
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -38,6 +39,7 @@ from domain.agents.tools import TOOLS, Tool, bounded, described, specs
 from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.errors import DomainError, Failed, Missing, permission_denied
 from domain.kernel.ids import uuid7
+from domain.kernel.rawjson import json_of
 from domain.kernel.reading import Node, json_problem
 from domain.ports import Ports
 from domain.storage import links
@@ -49,7 +51,7 @@ from domain.workers.ports import RPC_TIMEOUT_S, AgentEvent, WorkerCaller
 LEASE_S = 15
 SILENCE_S_MAX = 600.0  # how long code may say nothing while no call of its own is under way
 CALL_ID_CHARS_MAX, TOOL_NAME_CHARS_MAX = 200, 200
-ARGS_BYTES_MAX = 256 * 1024
+ARGS_CHARS_MAX = 256 * 1024
 CALLS_MAX = 1_000  # of one run
 DOOR = "agent_tool"  # how the audit log calls what agents do
 
@@ -515,7 +517,7 @@ async def _verdict(ctx: Ctx, id: UUID, call_hash: str) -> str | None:
 
 
 def _hash_of(use: ToolUse) -> str:
-    return hashlib.sha256(orjson.dumps([use.name, use.args], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(json.dumps([use.name, use.args], sort_keys=True).encode()).hexdigest()
 
 
 def unusable(args: Any) -> str | None:
@@ -525,7 +527,7 @@ def unusable(args: Any) -> str | None:
     problem = json_problem(args)
     if problem is not None:
         return f"the arguments {problem}"
-    return "the arguments are too large" if len(orjson.dumps(args)) > ARGS_BYTES_MAX else None
+    return "the arguments are too large" if len(json_of(args)) > ARGS_CHARS_MAX else None
 
 
 def _ms(began: float) -> int:

@@ -19,7 +19,7 @@ from domain.apps.model import App
 from domain.integrations.ports import IntegrationView
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
-from domain.kernel.rawjson import RawJson
+from domain.kernel.rawjson import RawJson, json_of
 from domain.kernel.reading import Node
 from domain.records import service as records
 from domain.records.service import BULK_MAX, Query
@@ -268,8 +268,8 @@ def _field(field: Mapping[str, Any]) -> str:
 
 
 def bounded(result: Any) -> Any:
-    """The result, as JSON has it. Raises Invalid for one that is too large to be told."""
-    text = orjson.dumps(result, default=str)
-    if len(text) > RESULT_BYTES_MAX:
-        raise Invalid(None, f"the result has {len(text)} bytes, {RESULT_BYTES_MAX} can be told: ask for a part of it")
-    return orjson.loads(text)
+    """The result. Raises Invalid for one that is too large to be told."""
+    size = len(json_of(result).encode())
+    if size > RESULT_BYTES_MAX:
+        raise Invalid(None, f"the result has {size} bytes, {RESULT_BYTES_MAX} can be told: ask for a part of it")
+    return result

@@ -56,6 +56,12 @@ def test_records_are_written_and_read(admin: Person, app: Collections) -> None:
     assert call(admin, "query_data", entity="parcels", app="tools", offset=5) == {"data": [], "total": 0}
 
 
+def test_numbers_of_any_size_are_taken(admin: Person, app: Collections) -> None:
+    assert call(admin, "list_apps", much=10**40) == call(admin, "list_apps")
+    one = call(admin, "mutate_data", entity="parcels", action="create", data={"code": "heavy", "weight": 10**40})
+    assert one["weight"] == 1e40
+
+
 def test_apps_and_their_actions_are_told_of(admin: Person, app: Collections) -> None:
     listed = {entry["id"]: entry for entry in call(admin, "list_apps")}
     assert listed["tools"] == {"id": "tools", "name": "Tools", "entities": ["parcels"]}
