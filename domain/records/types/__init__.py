@@ -39,6 +39,7 @@ from domain.records.types.texts import (
     ImageType,
     LongTextType,
     PhoneType,
+    RichTextType,
     TextType,
     UrlType,
 )
@@ -108,6 +109,7 @@ NATIVE_TYPES: Mapping[str, type[FieldType]] = {
     for type in (
         TextType,
         LongTextType,
+        RichTextType,
         EmailType,
         UrlType,
         PhoneType,

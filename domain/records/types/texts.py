@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
 from domain.records.types.base import EQUALITY, PATTERN, FieldType, NotOfType, json_text
+from domain.records.types.html import cleaned
 
 LENGTH_MAX = 1_000_000
 EMAIL_CHARS_MAX = 254
@@ -81,6 +82,28 @@ class LongTextType(TextType):
     """Text of several lines."""
 
     name = "long_text"
+
+
+@dataclass(frozen=True)
+class RichTextType(TextType):
+    """HTML that formats text. Scripts, styles, event handlers and other schemes than http and mailto are taken out."""
+
+    name = "rich_text"
+    max_length: int | None = 262_144
+
+    @classmethod
+    def declared(cls, node: Node) -> "RichTextType":
+        """With bounds on the number of characters."""
+        made = super().declared(node)
+        return cls(made.min_length, cls.max_length if made.max_length is None else made.max_length)
+
+    def stored(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise NotOfType("must be a text of HTML")
+        return super().stored(cleaned(value) if len(value) <= LENGTH_MAX else value)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "contentMediaType": "text/html"}
 
 
 @dataclass(frozen=True)
