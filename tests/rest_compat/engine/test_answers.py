@@ -110,6 +110,21 @@ async def test_text(rest: Serve) -> None:
     assert (await routes.get("/k")).headers.get_list("content-type") == ["DARK_BLUE"]
 
 
+async def test_a_page_shows_the_body_to_people_and_loads_nothing(rest: Serve) -> None:
+    routes = rest(
+        'query q @rest(method: GET, path: "/p", page: "card")'
+        ' { thing(id: "t1") { id colour @header(name: "X-Colour") } }',
+        pages={"card": lambda body: f"<h1>{body['id']}</h1>"},
+    )
+    answer = await routes.get("/p")
+    assert (answer.headers["content-type"], answer.text) == ("text/html; charset=utf-8", "<h1>t1</h1>")
+    assert answer.headers["x-colour"] == "DARK_BLUE"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    refused = await routes.get("/p", headers={"accept": "application/json"})
+    assert refused.status_code == 406
+
+
 @pytest.mark.parametrize(
     ("accept", "json", "text", "stream"),
     [

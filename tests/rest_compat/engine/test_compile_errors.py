@@ -127,6 +127,7 @@ def test_other_paths_may_name_their_parameters_as_they_like(tmp_path: Path) -> N
         ),
         ("▶" + get("page { total }", ", status: 302"), "a redirect needs a text as its body, or a Location header"),
         ("▶" + get("page { total @body }", ", status: 302"), "a redirect needs a text as its body"),
+        ("▶" + get("text", ', page: "nope"'), "plain has no page 'nope'"),
         ("▶" + get("page { total }", ', produces: "text/csv"'), "text/csv is made of a text, which the body is not"),
         ("▶" + get("things { tags }", ', produces: "text/csv"'), "text/csv is made of a text, which the body is not"),
         (
