@@ -1,9 +1,11 @@
 """Who a token stands for, at this moment: the account, whether it may act, and all it is granted."""
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +48,7 @@ class Principals:
         self._tokens = tokens
         self._fetch = fetch
         self._known: OrderedDict[tuple[UUID, UUID], _Known] = OrderedDict()
+        self._looking: dict[tuple[UUID, UUID], asyncio.Task[_Known]] = {}
         self._changes = 0  # how often something was to be forgotten
 
     async def actor(self, token: str) -> Actor:
@@ -60,10 +63,24 @@ class Principals:
         key = (tenant_id, user_id)
         known = self._known.get(key)
         if known is None or known.trusted_until <= time.monotonic():
-            known = await self._looked_up(key)
+            known = await self._looked_up_once(key)
         if known.actor is None:
             raise Unauthenticated("principal disabled")
         return known.actor
+
+    async def _looked_up_once(self, key: tuple[UUID, UUID]) -> _Known:
+        """The account as it is now, looked at once for all who ask meanwhile: hundreds of streams hear of a change."""
+        looking = self._looking.get(key)
+        if looking is None:
+            looking = self._looking[key] = asyncio.create_task(self._looked_up(key))
+            looking.add_done_callback(partial(self._has_looked, key))
+        return await asyncio.shield(looking)  # one of them may give up
+
+    def _has_looked(self, key: tuple[UUID, UUID], looked: "asyncio.Task[_Known]") -> None:
+        if self._looking.get(key) is looked:
+            del self._looking[key]
+        if not looked.cancelled():
+            looked.exception()  # told to those who still wait, if any
 
     async def _looked_up(self, key: tuple[UUID, UUID]) -> _Known:
         """The account as it is now. What may have changed while we looked is not believed any longer than this once."""
@@ -84,8 +101,10 @@ class Principals:
     def forget(self, tenant_id: UUID, user_id: UUID | None) -> None:
         """Look again at an account of the tenant (at all of them, for None) when it next asks."""
         self._changes += 1
-        if user_id is not None:
-            self._known.pop((tenant_id, user_id), None)
-            return
-        for key in [key for key in self._known if key[0] == tenant_id]:
-            del self._known[key]
+        remembered: tuple[MutableMapping[tuple[UUID, UUID], Any], ...] = (self._known, self._looking)
+        for kept in remembered:
+            if user_id is not None:
+                kept.pop((tenant_id, user_id), None)
+                continue
+            for key in [key for key in kept if key[0] == tenant_id]:
+                del kept[key]
