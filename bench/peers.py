@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import httpx
 import jwt
 
 from bench import crm
+from bench.following import Followed
+from bench.load import Request
 from bench.serving import PASSWORD
 from bench.sides import (
     CREATE,
@@ -40,6 +42,7 @@ from bench.sides import (
     database_url,
     graphql,
     listening,
+    mark,
     requests_of,
 )
 
@@ -161,6 +164,7 @@ async def _let_people_in(folder: Path) -> None:
 
 # PocketBase.
 
+_CONTACTS = "/api/collections/contacts/records"
 _SIGNED_IN = '@request.auth.id != ""'
 _ACCOUNT = {"email": "bench@example.test", "password": PASSWORD}
 _DATES = [
@@ -176,20 +180,18 @@ def _short(id: str) -> str:
 
 
 def _pocketbase_asks(sizes: crm.Sizes, count: int) -> Asks:
-    path = "/api/collections/contacts/records"
-
     def listing(n: int, size: int) -> Ask:
         # What its documentation advises where no totals are shown.
         query = f"filter=status%3D%22{crm.STATUSES[n % 4]}%22&sort=last_name&perPage={size}&skipTotal=1"
-        return Ask("GET", f"{path}?{query}")
+        return Ask("GET", f"{_CONTACTS}?{query}")
 
     def create(n: int) -> Ask:
         values = sizes.new_contact(n)
-        return Ask("POST", path, {**values, "company_id": _short(values["company_id"])})
+        return Ask("POST", _CONTACTS, {**values, "company_id": _short(values["company_id"])})
 
     return by_number(
         {
-            GET: lambda n: Ask("GET", f"{path}/{_short(sizes.some('contacts', n))}"),
+            GET: lambda n: Ask("GET", f"{_CONTACTS}/{_short(sizes.some('contacts', n))}"),
             LIST: lambda n: listing(n, 100),
             REST_LIST: lambda n: listing(n, 20),
             REST_CREATE: create,
@@ -210,7 +212,27 @@ def pocketbase(folder: Path, sizes: crm.Sizes, count: int) -> Iterator[list[Side
     asyncio.run(_copy(folder, data / "data.db"))
     with _pocketbase(program, data) as (pid, address):
         token = _signed_in(address, "users")
-        yield [Side(POCKETBASE, address, pid, requests_of(_pocketbase_asks(sizes, count), token))]
+        asks = requests_of(_pocketbase_asks(sizes, count), token)
+        yield [Side(POCKETBASE, address, pid, asks, _pocketbase_followed(address, token, sizes))]
+
+
+def _pocketbase_followed(address: str, token: str, sizes: crm.Sizes) -> Callable[[int, int], Followed]:
+    async def opened(begun: bytes) -> None:
+        client_id = begun.split(b'"clientId":"')[1].split(b'"')[0].decode()
+        body = {"clientId": client_id, "subscriptions": ["contacts/*"]}
+        headers = {"authorization": token}
+        async with httpx.AsyncClient(headers=headers) as client:
+            (await client.post(f"http://{address}/api/realtime", json=body)).raise_for_status()
+
+    def followed(subscribers: int, changes: int) -> Followed:
+        def change(n: int) -> tuple[Request, bytes]:
+            path = f"{_CONTACTS}/{_short(sizes.some('contacts', n))}"
+            return Ask("PATCH", path, {"city": mark(n)}).of(token), mark(n).encode()
+
+        listen = Ask("GET", "/api/realtime").of(token, "text/event-stream")
+        return Followed(address, [listen] * subscribers, [change(n) for n in range(changes)], opened)
+
+    return followed
 
 
 @contextmanager

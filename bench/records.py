@@ -5,7 +5,6 @@ on all of them alike. Ratios are medians over the rounds; what they are to reach
 """
 
 import statistics
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import crm
+from bench import crm, growth
+from bench.following import delivered
 from bench.load import Measured, load
 from bench.peers import NotInstalled, pocketbase, postgraphile
 from bench.sides import (
@@ -33,6 +33,7 @@ from bench.sides import (
     limit,
     requests_of,
     stoa_asks,
+    stoa_followed,
 )
 from bench.table import table
 
@@ -67,6 +68,11 @@ TARGETS: Mapping[tuple[str, str], Target] = {
     (REST_CREATE, POCKETBASE): Target(1.4, 2),
 }
 P99_OVER_P50_MAX = 3.0  # of Stoa, with 64 connections
+MEMORY_OVER_POSTGRAPHILE_MAX = 0.35
+
+SUBSCRIBERS = 500
+CHANGES = 20
+DELIVERY_OVER_POCKETBASE_MAX = 0.5
 
 Row = tuple[str, ...]
 
@@ -90,31 +96,54 @@ class Figures:
 
 
 def run() -> str:
-    """The table of the group."""
-    with tempfile.TemporaryDirectory() as folder, standing(Path(folder), crm.Sizes(), REQUESTS) as sides:
+    """The tables of the group."""
+    with tempfile.TemporaryDirectory() as folder, standing(Path(folder), crm.Sizes(), REQUESTS) as (sides, missing):
         rows = [
             row
             for workload in WORKLOADS
             for connections in CONNECTIONS
             for row in _rows(measured(sides, workload, connections, ROUNDS, SECONDS))
         ]
+        others = [*_memory(sides), *_following(sides)]
     head = ("workload", "connections", "side", "requests/s", "p50 ms", "p99 ms", "Stoa is", "to reach", "")
-    return table(head, rows)
+    figures = table(("figure", "measured", "to reach"), [*others, *growth.rows()])
+    return "\n\n".join([table(head, rows), figures, *missing])
+
+
+def _memory(sides: Sequence[Side]) -> Iterator[Row]:
+    memory = {side.name: side.memory_mib for side in sides}
+    for name in (STOA, POSTGRAPHILE, POCKETBASE):
+        if name in memory:
+            ratio = f", Stoa's is {memory[STOA] / memory[name]:.2f}x" if name != STOA else ""
+            to_reach = f"<= {MEMORY_OVER_POSTGRAPHILE_MAX}x" if name == POSTGRAPHILE else ""
+            yield f"memory of {name}'s server after that", f"{memory[name]:.0f} MiB{ratio}", to_reach
+
+
+def _following(sides: Sequence[Side]) -> Iterator[Row]:
+    """Each side in turn: its subscribers are told of a change a second."""
+    times = {side.name: delivered(side.followed(SUBSCRIBERS, CHANGES)) for side in sides if side.followed is not None}
+    for name, (p50, p99) in times.items():
+        ratio, to_reach = "", ""
+        if name == POCKETBASE:
+            ratio = f", Stoa's p99 is {times[STOA][1] / p99:.2f}x"
+            to_reach = f"<= {DELIVERY_OVER_POCKETBASE_MAX}x (aim 0.3x)"
+        yield f"{SUBSCRIBERS} subscribers, delivery by {name}", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms{ratio}", to_reach
 
 
 @contextmanager
-def standing(folder: Path, sizes: crm.Sizes, requests: int) -> Iterator[list[Side]]:
-    """All sides, running on their records until the end of the block."""
+def standing(folder: Path, sizes: crm.Sizes, requests: int) -> Iterator[tuple[list[Side], list[str]]]:
+    """All sides, running on their records until the end of the block, and what is to be said of those missing."""
     asks = stoa_asks(sizes, requests)
     with ExitStack() as running:
         server, statements = running.enter_context(filled(folder, sizes, asks))
-        sides = [Side(STOA, server.address, server.pid, requests_of(asks, server.token))]
+        stoa = Side(STOA, server.address, server.pid, requests_of(asks, server.token), stoa_followed(server, sizes))
+        sides, missing = [stoa], []
         for peer in (postgraphile, pocketbase):
             try:
                 sides += running.enter_context(peer(folder, sizes, requests))
-            except NotInstalled as missing:
-                print(f"{peer.__name__} is left out: {missing}", file=sys.stderr)
-        yield [*sides, *running.enter_context(limit(folder, statements))]
+            except NotInstalled as problem:
+                missing.append(f"Not installed here: {peer.__name__} ({problem})")
+        yield [*sides, *running.enter_context(limit(folder, statements))], missing
 
 
 def measured(sides: Sequence[Side], workload: str, connections: int, rounds: int, seconds: float) -> Figures:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import crm
+from bench.following import Followed
 from bench.load import Request
-from bench.serving import ROOT, Server, serving
+from bench.serving import PASSWORD, ROOT, Server, resident_mib, serving
 
 STOA, POSTGRAPHILE, POCKETBASE, LIMIT, HELLO = "Stoa", "PostGraphile", "PocketBase", "the limit", "hello world"
 
@@ -33,6 +34,12 @@ class Side:
     address: str
     pid: int
     requests: Mapping[str, Sequence[Request]]
+    followed: Callable[[int, int], Followed] | None = None  # by so many subscribers, who see so many changes
+
+    @property
+    def memory_mib(self) -> float:
+        """Resident memory of the process."""
+        return resident_mib(self.pid)
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,9 @@ class Ask:
     path: str
     body: Any = None
 
-    def of(self, token: str) -> Request:
-        return Request.of(self.method, self.path, token, self.body)
+    def of(self, token: str, accept: str = "*/*") -> Request:
+        """As somebody's."""
+        return Request.of(self.method, self.path, token, self.body, accept)
 
 
 Asks = Mapping[str, Sequence[Ask]]
@@ -122,6 +130,46 @@ def _camel(values: Mapping[str, Any]) -> dict[str, Any]:
 def database_url(folder: Path, role: str = "stoa") -> str:
     """The embedded database of a server on this folder."""
     return f"postgresql://{role}@/stoa?host={folder / 'data' / 'postgres'}"
+
+
+_CHANGED = f"subscription {{ contactChanged {{ operation id record {{ {FIELDS} }} }} }}"
+_STREAMS_OF_ONE = 50  # the platform lets a user have a hundred
+
+
+def stoa_followed(server: Server, sizes: crm.Sizes) -> Callable[[int, int], Followed]:
+    """How contacts are followed: by people who may read them."""
+
+    def change(n: int) -> tuple[Request, bytes]:
+        path = f"{_COLLECTION}/{sizes.some('contacts', n)}"
+        return Ask("PATCH", path, {"city": mark(n)}).of(server.token), mark(n).encode()
+
+    def followed(subscribers: int, changes: int) -> Followed:
+        tokens = [_reader(server, n) for n in range(-(-subscribers // _STREAMS_OF_ONE))]
+        ask = graphql(f"/graphql/{crm.APP}", _CHANGED)
+        return Followed(
+            server.address,
+            [ask.of(tokens[n // _STREAMS_OF_ONE], "text/event-stream") for n in range(subscribers)],
+            [change(n) for n in range(changes)],
+        )
+
+    return followed
+
+
+def mark(n: int) -> str:
+    """What the n-th change puts into a record."""
+    return f"changed-{n}-of-all"
+
+
+def _reader(server: Server, n: int) -> str:
+    """The token of somebody who may read contacts."""
+    named = {"username": f"reader-{n}", "password": PASSWORD}
+    role = {"name": f"reader-{n}", "permissions": [f"app:{crm.APP}:contacts.read"]}
+    server.client.post("/api/v1/auth/register", json=named).raise_for_status()
+    answer = server.client.post("/api/v1/auth/login", json=named).raise_for_status().json()
+    server.client.post("/api/v1/roles", json=role).raise_for_status()
+    given = {"userId": answer["user"]["id"], "role": role["name"]}
+    server.client.post("/api/v1/roles/assign", json=given).raise_for_status()
+    return f"Bearer {answer['accessToken']}"
 
 
 @contextmanager
