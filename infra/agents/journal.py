@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +27,7 @@ POLL_S = 2.0
 BATCH_MAX = 500
 WAITING_MAX = 512  # events that a slow reader may be behind
 AGAIN_S = 1.0
+PUBLISH_S, QUIET_S = 0.25, 5.0
 CHANNEL = "stoa:agents"
 JOINED = frozenset({"chunk", "sub_agent_chunk"})  # pieces of a text: those that wait together are one
 CHUNK_CHARS_MAX = 8192
@@ -76,6 +78,7 @@ class Journal:
         self._fetch = fetch
         self._valkey: redis.Redis | None = redis.Redis.from_url(valkey_url) if valkey_url else None
         self._origin = uuid4().hex
+        self._quiet_until = 0.0
         self._pending: list[RunEvent] = []
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
@@ -220,12 +223,14 @@ class Journal:
     # Other processes.
 
     async def _publish(self, events: Sequence[RunEvent]) -> None:
-        if self._valkey is None:
+        if self._valkey is None or monotonic() < self._quiet_until:
             return
         message = {"origin": self._origin, "events": [_packed(event) for event in events]}
-        with suppress(redis.RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(AGAIN_S):
+        try:
+            async with asyncio.timeout(PUBLISH_S):
                 await self._valkey.publish(CHANNEL, orjson.dumps(message, default=str))
+        except (redis.RedisError, OSError, TimeoutError):
+            self._quiet_until = monotonic() + QUIET_S  # others look into the log; nobody here waits for Valkey
 
     async def _listen(self) -> None:
         assert self._valkey is not None

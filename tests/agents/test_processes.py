@@ -1,6 +1,7 @@
 """One run, several processes: what is told in one is heard in the others."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,8 +17,8 @@ from domain.kernel.model import DEFAULT_TENANT
 from infra.agents.journal import WAITING_MAX
 from tests.agents.asking import Background, agent
 from tests.agents.provider import Provider, Say
-from tests.harness import Person, Stoa
-from tests.workers.hosting import RunningHost
+from tests.harness import Databases, Person, Stoa, running
+from tests.workers.hosting import RunningHost, hosting
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -129,3 +130,24 @@ def test_old_events_and_runs_are_dropped_and_remembered_calls_stay(
     (session,) = admin.client.get("/api/v1/apps/remembered/agent/sessions").json()
     shown = admin.client.get(f"/api/v1/apps/remembered/agent/sessions/{session['id']}").json()
     assert [call["tool_name"] for call in shown["messages"][1]["toolCalls"]] == ["query_data"]
+
+
+def test_without_valkey_it_is_only_later(databases: Databases, tmp_path: Path, model: Provider) -> None:
+    told = {"llm_provider": "openai", "llm_base_url": model.url, "llm_model": "scripted"}
+    with running(databases.new(), None, tmp_path, **told) as alone, hosting(alone) as beside:
+        admin = alone.person("admin")
+        asked = agent(admin, "later", "query_data", supervision={"mode": "strict"})
+        model.script(Say("one", calls=[QUERY]), Say("two"))
+        followed = Background(asked, "go")
+        approval = UUID(followed.wait_for("approval_required")["approval_id"])
+        other = beside.platform
+
+        async def decide_and_follow() -> RunEvent:
+            actor = await other.account(DEFAULT_TENANT, UUID(admin.id))
+            decision = Decision.APPROVE
+            await other.perform(actor, Request(), lambda ctx: service.decide(ctx, "later", approval, decision))
+            *_, last = [event async for event in other.agents.follow(DEFAULT_TENANT, run_of(alone, "later"))]
+            return last
+
+        assert beside.do(decide_and_follow()).body == {"response": "two", "tokens": 20}
+        assert followed.ended().last[1]["response"] == "two"
