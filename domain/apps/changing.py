@@ -16,7 +16,8 @@ from domain.apps.model import App
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Busy, Conflict, Invalid, Unavailable
 from domain.kernel.unit import Statement
-from domain.records.plan import Step, apply, inspect, needed, plan, schema_exists
+from domain.records.plan import Step, apply, needed, plan
+from domain.records.there import inspect, schema_exists
 
 QUEUE_TIMEOUT_S = 5  # for other installations of the app
 LOCK_TIMEOUT_MS = 1000  # for whoever uses its tables

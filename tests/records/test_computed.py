@@ -8,6 +8,7 @@ from tests import build
 from tests.apps.test_changes import INSTALL, PLAN, installed, planned, refused, rows
 from tests.build import Collections
 from tests.harness import Person, Stoa
+from tests.typed.asking import Typed
 
 COUNT = """
 query($app: ID!, $entity: String!, $where: JSONObject, $by: String) {
@@ -86,6 +87,27 @@ def test_formulas_lookups_and_rollups_are_read_filtered_and_sorted(shop: Collect
     assert changed.json()["total"] == "6.00"
     shop.person.client.patch(shop.path("orders", first["id"]), json={"name": "Ann"})
     assert shop.query("lines", where={"id": made["id"]})["data"][0]["customer"] == "Ann"
+
+
+def test_the_typed_schema_knows_what_is_computed(shop: Collections) -> None:
+    order, other = shop.create("orders", name="Ada"), shop.create("orders", name="Bob")
+    for quantity, price in ((2, "1.50"), (3, "2.00")):
+        shop.create("lines", order=order["id"], quantity=quantity, price=price)
+    query = """{
+      orders(where: {pieces: {gte: 0}}, orderBy: [{pieces: DESC}]) {
+        nodes { no pieces mean lines { nodes { total customer } } }
+        aggregate { sum { pieces } max { no dearest } }
+      }
+      lines(where: {orderRecord: {pieces: {gt: 4}}, total: {gt: "3"}}) { nodes { total } }
+    }"""
+    told = Typed.of(shop).data(query)
+    assert told["lines"] == {"nodes": [{"total": "6.00"}]}
+    first, second = told["orders"]["nodes"]
+    assert (first["no"], first["pieces"], first["mean"]) == (order["no"], 5, "1.75")
+    assert sorted(line["total"] for line in first["lines"]["nodes"]) == ["3.00", "6.00"]
+    assert {line["customer"] for line in first["lines"]["nodes"]} == {"Ada"}
+    assert (second["no"], second["pieces"], second["mean"]) == (other["no"], 0, None)
+    assert told["orders"]["aggregate"] == {"sum": {"pieces": 5}, "max": {"no": other["no"], "dearest": "2.00"}}
 
 
 def test_pages_go_on_behind_a_computed_value(shop: Collections) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -149,13 +150,18 @@ def test_every_type_is_tried() -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_what_is_written_is_read_in_its_one_spelling(things: Collections, name: str) -> None:
+    """And as its JSON Schema says."""
     field = column(name)
+    type = native_type(name, Node({"type": name, **FIELDS[name][0]}, ""))
+    assert type is not None
 
     @quickly
     @given(st.lists(FIELDS[name][1], min_size=1, max_size=8))
     def check(pairs: list[tuple[Any, Any]]) -> None:
         made = things.create_many("things", [{field: value} for value, _ in pairs])
         assert [record[field] for record in made] == [read for _, read in pairs]
+        for record in made:
+            jsonschema.validate(record[field], type.describe())
         again = things.create_many("things", [{field: record[field]} for record in made])
         assert [record[field] for record in again] == [read for _, read in pairs]
 
