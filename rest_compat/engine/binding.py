@@ -126,7 +126,7 @@ class _Source:
             self._body = await call.json(optional=not self._binding.needs_body)
             if "" not in self._binding.field_names and not isinstance(self._body, dict):
                 raise invalid(None, "the body must be a JSON object")
-        elif (call.media_type in FORMS and places & {"FORM", "FILE"}) or ("FORM" in places and "FILE" not in places):
+        elif ("FORM" in places and "FILE" not in places) or (places & {"FORM", "FILE"} and call.media_type in FORMS):
             self._form = await call.form()
 
     def unknown(self) -> Iterator[Refusal]:
