@@ -146,7 +146,7 @@ class _Describer:
         if 300 <= status < 400:
             return {status: _redirect(status, headers)}
         if route.compiled.file_body:
-            content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+            content: Json = {"*/*": {}}  # a schema would be held against what is in a file of JSON
             headers = {"ETag": {"schema": _TEXT}, "Content-Disposition": {"schema": _TEXT}} | headers
             part = {"Content-Range": {"required": True, "schema": _TEXT}} | headers
             return {
