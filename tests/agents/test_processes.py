@@ -38,7 +38,8 @@ def test_a_run_is_followed_and_decided_on_from_another_process(
     running = Background(asked, "go")
     approval = UUID(running.wait_for("approval_required")["approval_id"])
     other, run = host.platform, run_of(stoa, "elsewhere")
-    assert run not in other.agents._running
+    # Either may have it: we follow it in one of them, and the invoker in the other.
+    assert [run in platform.agents._running for platform in (stoa.app.platform, other)].count(True) == 1
 
     async def follow_and_decide() -> list[RunEvent]:
         actor = await other.account(DEFAULT_TENANT, UUID(admin.id))
