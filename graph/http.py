@@ -6,6 +6,7 @@ Sources: GraphQL over HTTP (status codes, `application/graphql-response+json`), 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import jiter
@@ -25,6 +26,7 @@ RESPONSE_JSON = "application/graphql-response+json"
 JSON = "application/json"
 SSE = "text/event-stream"
 BODY_BYTES_MAX = 256 * 1024
+ACCEPTED_MAX = 200  # ways of saying what one takes, remembered
 COMPLETE = b"event: complete\ndata:\n\n"
 
 log = logging.getLogger(__name__)
@@ -166,6 +168,7 @@ def bearer(header: str | None) -> str | None:
     return header[7:] if header.startswith("Bearer ") else ""
 
 
+@lru_cache(ACCEPTED_MAX)  # clients send the same one with each request
 def _accepted(accept: str | None) -> Sequence[str]:
     """The media types the caller takes, the one it likes best first. Raises HttpRefused."""
     ours = (RESPONSE_JSON, JSON, SSE)
@@ -174,7 +177,7 @@ def _accepted(accept: str | None) -> Sequence[str]:
     liked = {kind: quality for kind in ours if (quality := _quality(accept, kind))}
     if not liked:
         raise HttpRefused(406, Code.NOT_ACCEPTABLE, f"the answer is {RESPONSE_JSON}, {JSON} or {SSE}")
-    return sorted(liked, key=lambda kind: -liked[kind])
+    return tuple(sorted(liked, key=lambda kind: -liked[kind]))
 
 
 def _quality(accept: str, kind: str) -> float:
