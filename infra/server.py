@@ -158,6 +158,7 @@ def main(listener: str, ready_end: str, app: str) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     server.run_on(socket.socket(fileno=int(listener)))
+    gc.freeze()  # as in the command line: what is over soon needs no looking for cycles
 
 
 if __name__ == "__main__":
