@@ -107,8 +107,9 @@ def test_schemathesis_sees_a_status_that_is_not_described(
 def test_schemathesis_sees_a_fault_of_a_resolver(
     stoa: Stoa, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ctx, "visible", fails)
-    only = ("--include-name", "Query.roles", "--max-examples", "1")
+    for asked in ("user", "need", "visible"):
+        monkeypatch.setattr(Ctx, asked, fails)
+    only = ("--include-name-regex", r"^Query\.(me|roles|users)$", "--max-examples", "2")
     with pytest.raises(AssertionError, match="every_graphql_error_is_a_refusal"):
         fuzzed(tmp_path, f"{stoa.base_url}/graphql", stage.admin.token, *AS_GRAPHQL, *only)
 
