@@ -17,7 +17,7 @@ serve: serving
 	@exec $(VENV) -m infra.cli serve $(SERVE_ARGS)
 
 test: developing
-	$(VENV) -m pytest $(PYTEST_ARGS)
+	$(VENV) -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 check: developing
 	$(VENV) -m ruff format --check .
