@@ -103,6 +103,11 @@ class Stoa:
         return {"STOA_DATA_DIR": str(self.data_dir), "STOA_PORT": "0", **environ}
 
 
+def _heed_interrupts() -> None:
+    """Whoever runs the tests in the background has them ignore Ctrl-C, and what is ignored is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def command(*arguments: str, log: Path | None = None, **environ: str) -> "subprocess.Popen[str]":
     """A `stoa` command under way; its output is in `log`, or in pipes."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
@@ -115,6 +120,7 @@ def command(*arguments: str, log: Path | None = None, **environ: str) -> "subpro
             text=True,
             env={**inherited, **environ},
             cwd=Path(__file__).parents[2],
+            preexec_fn=_heed_interrupts,
         )
     finally:
         if log:

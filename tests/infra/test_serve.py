@@ -239,5 +239,5 @@ def test_interrupting_migrate_leaves_nothing(data_dir):
     assert eventually(lambda: (data_dir / "postgres").exists(), 5)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=5)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err

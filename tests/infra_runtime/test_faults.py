@@ -286,6 +286,7 @@ def test_what_is_cut_off_is_whole_or_not_there_and_once_however_often_it_is_sent
     assert sorted(row["code"] for row in fresh.sql(f'SELECT code FROM "{parcels.app_id}"."parcels"')) == expected
     logged = "SELECT new_record->>'code' AS code FROM stoa.audit_log WHERE entity = 'parcels' AND operation = 'INSERT'"
     assert sorted(row["code"] for row in fresh.sql(logged)) == expected
+    at_once([lambda: parcels.person.graphql("{me{username} apps{id}}") for _ in range(25)])  # finds what was cut last
     heals(fresh, parcels)
 
 
