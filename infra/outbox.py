@@ -1,15 +1,15 @@
 """The feed: one reader of the outbox a process, and as many listeners as there are.
 
 The reader sleeps until something commits (here, or in another process, which tells over Valkey) and looks once a
-second anyway, so that a lost message costs a second and nothing else. A change is read once; each distinct
-condition of its listeners is asked once, by PostgreSQL, on the record before and after the change.
+second anyway, so that a lost message costs a second and nothing else. A change is read once; each distinct watch of
+its listeners is asked about it once, by PostgreSQL: whether it is told, and what of the record.
 """
 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
@@ -18,7 +18,7 @@ import orjson
 import redis.asyncio as redis
 
 from domain.kernel.errors import Gone, Invalid, Unavailable
-from domain.kernel.events import RecordChange, Watch
+from domain.kernel.events import LOGGED, RecordChange, Watch
 from domain.kernel.unit import Statement, StatementRefused
 from infra.logs import get_logger
 
@@ -76,7 +76,7 @@ class _Listener:
     waiting_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.condition = repr(self.watch.matches)  # what is asked once for all that have it in common
+        self.asks = repr(self.watch)  # asked once for all that have it in common
 
     def tell(self, change: RecordChange) -> bool:
         """Whether there was room for the change."""
@@ -186,8 +186,8 @@ class OutboxFeed:
             for row in rows:
                 begin = (int(row["tx"]), row["id"])
                 change = _change(row)
-                if begin <= end and await self._meets(change, watch):
-                    yield change
+                if begin <= end and (seen := await self._seen(change, watch)) is not None:
+                    yield seen
             more = len(rows) == BATCH
 
     # Reading.
@@ -235,36 +235,37 @@ class OutboxFeed:
     async def _tell(self, row: Mapping[str, Any]) -> None:
         """Tell the change to every listener it concerns; those that join while we ask are asked about as well."""
         topic = (row["tenant_id"], row["app_id"], row["entity"])
-        verdicts: dict[str, bool | Gone] = {}
+        seen: dict[str, RecordChange | Gone | None] = {}
         change = None
-        while unasked := [li for li in self._listeners.get(topic, ()) if li.condition not in verdicts]:
+        while unasked := [li for li in self._listeners.get(topic, ()) if li.asks not in seen]:
             if not row["loaded"]:
                 row = (await self._fetch(Statement(_ONE_SQL, (row["id"],))))[0]
             change = change or _change(row)
             try:
-                verdicts[unasked[0].condition] = await self._meets(change, unasked[0].watch)
+                seen[unasked[0].asks] = await self._seen(change, unasked[0].watch)
             except Gone as gone:
-                verdicts[unasked[0].condition] = gone
+                seen[unasked[0].asks] = gone
         for listener in list(self._listeners.get(topic, ())):
-            verdict = verdicts[listener.condition]
-            if change is not None and verdict is True and not listener.tell(change):
-                verdict = Gone("the reader was too slow; resume from the last cursor it has")
-            if isinstance(verdict, Gone):
-                listener.end(verdict)
+            told = seen[listener.asks]
+            if isinstance(told, RecordChange) and not listener.tell(told):
+                told = Gone("the reader was too slow; resume from the last cursor it has")
+            if isinstance(told, Gone):
+                listener.end(told)
                 self.leave(listener)
 
-    async def _meets(self, change: RecordChange, watch: Watch) -> bool:
-        """Whether the record, before or after the change, meets the condition. Raises Gone when nobody can tell."""
-        if watch.matches is None:
-            return True
-        states = b"[" + b",".join(state for state in (change.before, change.after) if state is not None) + b"]"
-        args = (*watch.matches.args, states.decode())
-        rows = f"jsonb_populate_recordset(NULL::{watch.relation}, ${len(args)}::jsonb) t"
-        sql = f"SELECT coalesce(bool_or({watch.matches.sql}), false) AS meets FROM {rows}"
+    async def _seen(self, change: RecordChange, watch: Watch) -> RecordChange | None:
+        """The change as a watch has it told, if it does at all. Raises Gone when nobody can tell."""
+        if not watch.asks:
+            return change
         try:
-            return bool((await self._fetch(Statement(sql, args)))[0]["meets"])
+            rows = await self._fetch(_asking(change, watch))
         except StatementRefused as refused:
             raise Gone("what was declared has changed, and the condition speaks of what is no more") from refused
+        if not any(row["told"] for row in rows):
+            return None
+        shown = iter([None if row["document"] is None else row["document"].encode() for row in rows])
+        before, after = (None if state is None else next(shown) for state in (change.before, change.after))
+        return replace(change, before=before, after=after)
 
     # Other processes.
 
@@ -314,6 +315,22 @@ class _Subscription:
 
     async def aclose(self) -> None:
         self._feed.leave(self._listener)
+
+
+def _asking(change: RecordChange, watch: Watch) -> Statement:
+    """What is asked of a change: a row for the record before it and one for after it, of those there are."""
+    states = b",".join(state for state in (change.before, change.after) if state is not None)
+    args = (*watch.args, f"[{states.decode()}]")
+    told = " AND ".join(f"({asked})" for asked in (watch.visible, watch.matches) if asked is not None) or "true"
+    shown = watch.document or f"{LOGGED}::text"
+    if watch.visible is not None:
+        shown = f"CASE WHEN {watch.visible} THEN {shown} END"
+    return Statement(
+        f"SELECT coalesce({told}, false) AS told, {shown} AS document "
+        f"FROM jsonb_array_elements(${len(args)}::jsonb) WITH ORDINALITY s ({LOGGED}, state), {watch.row} "
+        "ORDER BY s.state",
+        args,
+    )
 
 
 def _bytes(change: RecordChange) -> int:

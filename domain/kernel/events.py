@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-from domain.kernel.unit import Statement
+LOGGED = "logged"  # what the SQL of a watch calls a record's JSON object in the log
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ def _plain(value: object) -> object:
 class RecordChange:
     """One committed change of one record, as the outbox tells it.
 
-    `before` and `after` are the whole row as JSON text (None where there was, or is, none). `cursor` orders all
-    changes of the installation: a reader that resumes after it misses nothing and sees nothing twice.
+    `before` and `after` are the record as JSON text, as the reader may see it (None where there was, or is, none that
+    it may see). `cursor` orders all changes of the installation: a reader that resumes after it misses nothing and
+    sees nothing twice.
     """
 
     cursor: str
@@ -45,17 +46,28 @@ class RecordChange:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a subscriber wants to hear of: one entity's records, those that `matches` holds for.
+    """What a subscriber hears of: one entity's records, and of these what it wants to and what it may see.
 
-    `matches` is a boolean SQL expression over the row alias `t` with its parameters from `$1` on, or None for
-    all; `relation` is the quoted name of the table whose row type it reads.
+    All but the names is SQL: `row` is a FROM item that makes a row of the object `LOGGED`, the others are expressions
+    over that row, with the parameters `args` from `$1` on. They are asked of the record before and after the change,
+    in one statement; a change is told where `matches` and `visible` hold for one of the two (None: they always do). A
+    record that isn't `visible` is told as if it weren't there, any other one as `document` shows it: JSON text, or
+    None for the record as it was logged.
     """
 
     tenant_id: UUID
     app_id: str
     entity: str
-    relation: str
-    matches: Statement | None = None
+    row: str
+    matches: str | None = None
+    visible: str | None = None
+    document: str | None = None
+    args: tuple[object, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is to be asked of a change before it is told."""
+        return not (self.matches is None and self.visible is None and self.document is None)
 
 
 class Changes(Protocol):

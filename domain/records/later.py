@@ -5,7 +5,7 @@ the operands in them. `traced` wraps a variable's value so that whoever reads it
 from; `structure` is what must be equal for a compiled plan to be used again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,11 @@ class Later:
         for step in self.steps:
             found = found[step]
         return read_operand(self.read, found, self.path)
+
+
+def filled(values: Iterable[Any], variables: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of this run. Raises Invalid."""
+    return tuple([value.value(variables) if isinstance(value, Later) else value for value in values])
 
 
 def read_operand(read: Read, value: Any, path: str) -> Any:

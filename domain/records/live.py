@@ -5,20 +5,22 @@ from typing import Any
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
 from domain.kernel.events import Changes, Watch
-from domain.kernel.unit import Statement
+from domain.records.declared import AppSchema, ObjectType
 from domain.records.opening import opened
-from domain.records.query import ALWAYS
+from domain.records.query import ALWAYS, Condition
 from domain.records.spelling.dialects import Dialect, condition_of
-from domain.records.sql import Params, condition, relation
+from domain.records.sql import Params, condition, logged_row
 
 
-async def watch(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect) -> Watch:
-    """What to hear of when asking for the changes of some records. Raises Denied, Missing, Invalid on `where`."""
-    at = await opened(ctx, app_id, entity, Verb.READ)
-    wanted = condition_of(where, dialect, at.entity)
+def watch_of(schema: AppSchema, entity: ObjectType, where: Condition = ALWAYS) -> Watch:
+    """What to hear of: the changes of an entity's records that `where` holds for, before or after.
+
+    Operands of the condition that come later are among the watch's `args`, to be filled in.
+    """
     params = Params()
-    matches = None if wanted == ALWAYS else Statement(condition(at.schema, wanted, params), tuple(params.values))
-    return Watch(ctx.tenant_id, app_id, entity, relation(at.schema, at.entity), matches)
+    matches = None if where == ALWAYS else condition(schema, where, params)
+    row = logged_row(schema, entity)
+    return Watch(schema.tenant_id, schema.app_id, entity.name, row, matches, args=tuple(params.values))
 
 
 async def changes(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect, after: str | None) -> Changes:
@@ -26,4 +28,7 @@ async def changes(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Diale
 
     Raises Denied, Missing, Invalid on `where` or `after`; Gone for a cursor the log no longer reaches.
     """
-    return await ctx.ports.feed.subscribe(await watch(ctx, app_id, entity, where, dialect), after)
+    at = await opened(ctx, app_id, entity, Verb.READ)
+    return await ctx.ports.feed.subscribe(
+        watch_of(at.schema, at.entity, condition_of(where, dialect, at.entity)), after
+    )

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from domain.kernel.events import LOGGED
 from domain.kernel.unit import Statement
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
-from domain.records.naming import quoted
+from domain.records.naming import literal, quoted
 from domain.records.plan import column_type
 from domain.records.query import All, AnyOf, Condition, Linked, Linking, Not, Op, Order, SharedWith, Test
 
@@ -50,6 +51,18 @@ def document(entity: ObjectType) -> str:
     """The row as JSON text, its keys in declared order."""
     columns = ", ".join(f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in entity.columns.items())
     return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
+
+
+def logged_row(schema: AppSchema, entity: ObjectType) -> str:
+    """The row `ROW` that the log's JSON object `LOGGED` was made of: a FROM item.
+
+    It fails for a record that was logged when its fields were declared otherwise.
+    """
+    columns = [(literal(name), declared.type) for name, declared in entity.stored.items()]
+    forms = [(name, type.read_back(f"({LOGGED} ->> {name})")) for name, type in columns]
+    pairs = ", ".join(f"{name} : {form}" for name, form in forms if form is not None)
+    record = f"{LOGGED} || JSON_OBJECT({pairs} RETURNING jsonb)" if pairs else LOGGED
+    return f"jsonb_populate_record(NULL::{relation(schema, entity)}, {record}) {ROW}"
 
 
 def value(declared: DeclaredField, alias: str) -> str:

@@ -25,7 +25,7 @@ from graphql import (
 from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
 from domain.records.declared import ObjectType
-from domain.records.later import Later, Origin, origin_of, plain, read_operand, traced
+from domain.records.later import Later, Origin, filled, origin_of, plain, read_operand, traced
 from domain.records.query import ALWAYS, Op
 from domain.records.select import Compiler
 from domain.records.selection import (
@@ -85,9 +85,9 @@ class Plan:
     roots: tuple[Root, ...]
     about: ObjectType | None  # what refusals of PostgreSQL are told of
 
-    def args(self, variables: Mapping[str, Any]) -> list[Any]:
+    def args(self, variables: Mapping[str, Any]) -> tuple[Any, ...]:
         """The parameters of this run. Raises Invalid."""
-        return [value.value(variables) if isinstance(value, Later) else value for value in self.values]
+        return filled(self.values, variables)
 
 
 @dataclass(slots=True)

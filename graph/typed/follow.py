@@ -7,12 +7,12 @@ from graphql import FieldNode, OperationDefinitionNode
 
 from domain.records.declared import ObjectType
 from domain.records.later import Later, plain
+from domain.records.live import watch_of
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Linked, Linking, Not
 from domain.records.select import Compiler
 from domain.records.selection import Edges, Listing, Many, Nodes, One, RecordPart, Source
-from domain.records.sql import ROW, Params, condition
 from graph.typed.compile import TYPENAME, QueryCompiler, first_of, selections_of
-from graph.typed.live import ChangePlan, LivePlan, watch_of
+from graph.typed.live import ChangePlan, LivePlan
 from graph.typed.meaning import Follows
 from graph.typed.where import TypedReader
 from graph.typed.write import Template
@@ -51,17 +51,13 @@ class SubscriptionCompiler(QueryCompiler):
     # Changes.
 
     def _changes(self, key: str, nodes: Sequence[FieldNode], entity: ObjectType, where: Condition) -> ChangePlan:
-        app, record = self.schema.app, None
+        record = None
         parts = []
         for inner, what, same in self._told(nodes, f"{self.schema.names.of(entity.name).type}Change"):
             parts.append((inner, what))
             if what == "record":
                 record = self._by_id(same, entity)
-        matches = None
-        if where != ALWAYS:
-            params = Params()
-            matches = Template(condition(app, where, params, ROW), tuple(params.values))
-        return ChangePlan(key, watch_of(app, entity), matches, parts, record)
+        return ChangePlan(key, watch_of(self.schema.app, entity, where), parts, record)
 
     def _by_id(self, nodes: Sequence[FieldNode], entity: ObjectType) -> Template:
         compiler = Compiler()

@@ -6,7 +6,7 @@ ask for the same with the same rights share that reading, however many they are.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -17,7 +17,7 @@ from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Gone
 from domain.kernel.events import Changes, RecordChange, Watch
 from domain.kernel.unit import Statement
-from domain.records.sql import relation
+from domain.records.later import filled
 from graph.bounded import Bounded
 from graph.typed.write import Template
 
@@ -54,7 +54,6 @@ class ChangePlan:
 
     key: str
     watch: Watch
-    matches: Template | None
     parts: Sequence[tuple[str, str]]
     record: Template | None
 
@@ -62,11 +61,9 @@ class ChangePlan:
         self, ctx: Ctx, share: Share, variables: Variables, after: str | None
     ) -> AsyncGenerator[ExecutionResult, None]:
         """A result for each change. Raises Invalid, Gone."""
-        watch = self.watch
-        ctx.need(record_key(watch.app_id, watch.entity, Verb.READ))
-        matches = None if self.matches is None else self.matches.filled(variables)
-        watched = Watch(watch.tenant_id, watch.app_id, watch.entity, watch.relation, matches)
-        return self._told(ctx, share, variables, await ctx.ports.feed.subscribe(watched, after))
+        ctx.need(record_key(self.watch.app_id, self.watch.entity, Verb.READ))
+        watch = replace(self.watch, args=filled(self.watch.args, variables))
+        return self._told(ctx, share, variables, await ctx.ports.feed.subscribe(watch, after))
 
     async def _told(
         self, ctx: Ctx, share: Share, variables: Variables, changes: Changes
@@ -224,8 +221,3 @@ class _Newest:
 def _position(cursor: str) -> tuple[int, int]:
     tx, _, id = cursor.partition("-")
     return (int(tx), int(id)) if cursor else (-1, -1)
-
-
-def watch_of(app: Any, entity: Any) -> Watch:
-    """All changes of an entity's records."""
-    return Watch(app.tenant_id, app.app_id, entity.name, relation(app, entity))

@@ -161,7 +161,7 @@ class TypedSchemas:
         if plan.about is None:
             return spliced(plan, {})
         try:
-            rows = await ctx.fetch(Statement(plan.sql, tuple(plan.args(given))))
+            rows = await ctx.fetch(Statement(plan.sql, plan.args(given)))
         except StatementRefused as refused:
             raise record_refusal(operation.schema.app, plan.about, refused) from refused
         return spliced(plan, rows[0])

@@ -17,7 +17,7 @@ from domain.kernel.rawjson import json_of
 from domain.kernel.unit import Statement, StatementRefused
 from domain.records import nested, service, sql
 from domain.records.declared import AppSchema, Field, ObjectType
-from domain.records.later import Later, Read
+from domain.records.later import Later, Read, filled
 from domain.records.nested import Tree
 from domain.records.opening import Opened
 from domain.records.query import All, Condition, Op, Test
@@ -47,8 +47,7 @@ class Template:
 
     def filled(self, variables: Variables) -> Statement:
         """The statement of this run. Raises Invalid."""
-        args = [value.value(variables) if isinstance(value, Later) else value for value in self.values]
-        return Statement(self.sql, tuple(args))
+        return Statement(self.sql, filled(self.values, variables))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +12,7 @@ import orjson
 import pytest
 
 from domain.kernel.errors import Gone, Invalid
-from domain.kernel.events import RecordChange, Watch
+from domain.kernel.events import LOGGED, RecordChange, Watch
 from domain.kernel.model import DEFAULT_TENANT
 from domain.kernel.unit import Statement
 from infra import outbox
@@ -20,7 +21,8 @@ from infra.postgres.database import Database
 from tests.harness import Databases
 
 APP, ENTITY, TABLE = "feedtest", "things", '"feedtest"."things"'
-WATCH = Watch(DEFAULT_TENANT, APP, ENTITY, TABLE)
+ROW = f"jsonb_populate_record(NULL::{TABLE}, {LOGGED}) t"
+WATCH = Watch(DEFAULT_TENANT, APP, ENTITY, ROW)
 SOON_S = 5.0
 
 TABLE_SQL = f"""
@@ -102,7 +104,7 @@ async def eventually(so: Callable[[], bool]) -> None:
 
 
 def matching(condition: str, *args: object) -> Watch:
-    return Watch(DEFAULT_TENANT, APP, ENTITY, TABLE, Statement(condition, args))
+    return replace(WATCH, matches=condition, args=args)
 
 
 # The property.
@@ -314,7 +316,7 @@ async def test_a_condition_is_asked_once_for_all_that_have_it(world: World) -> N
     feed.committed()
     assert await numbers(listeners[1], 1) == [1]
     assert await silent(listeners[0])
-    assert sum("jsonb_populate_recordset" in sql for sql in asked) == 2
+    assert sum("jsonb_populate_record" in sql for sql in asked) == 2
 
 
 async def test_a_condition_on_what_is_no_more_ends_the_subscription(world: World) -> None:
@@ -331,12 +333,52 @@ async def test_a_condition_on_what_is_no_more_ends_the_subscription(world: World
     assert feed.listeners == 1
 
 
+def shown(change: RecordChange) -> tuple[str, Any, Any]:
+    before, after = (None if state is None else orjson.loads(state) for state in (change.before, change.after))
+    return change.operation, before, after
+
+
+async def test_a_reader_is_told_what_it_may_see_of_a_record_before_and_after(world: World) -> None:
+    """Of a record that comes into sight or leaves it, the other side isn't there for the reader."""
+    feed = await world.feed()
+    document = "json_build_object('twice', t.n * 2, 'text', CASE WHEN t.n > $2 THEN t.text END)::text"
+    watch = replace(WATCH, visible="t.n < $1", document=document, args=(100, 10))
+    changes = await feed.subscribe(watch, None)
+    wanted = await feed.subscribe(replace(watch, matches="t.n = $3", args=(100, 10, 7)), None)
+    whole = await feed.subscribe(replace(watch, document=None, args=(100,)), None)
+    await world.insert(200, 5, text="x")
+    for change in ("n = 300 WHERE n = 200", "n = 50 WHERE n = 300", "n = 7 WHERE n = 5", "n = 400 WHERE n = 7"):
+        await world.database.fetch(Statement(f"UPDATE {TABLE} SET {change}"))
+    await world.database.fetch(Statement(f"DELETE FROM {TABLE}"))
+    feed.committed()
+    five, seven, fifty = {"twice": 10, "text": None}, {"twice": 14, "text": None}, {"twice": 100, "text": "x"}
+    told = [("INSERT", None, five), ("UPDATE", None, fifty), ("UPDATE", five, seven), ("UPDATE", seven, None)]
+    told.append(("DELETE", fifty, None))
+    assert [shown(await asyncio.wait_for(anext(changes), SOON_S)) for _ in told] == told
+    assert [shown(await asyncio.wait_for(anext(wanted), SOON_S)) for _ in range(2)] == told[2:4]
+    assert await numbers(whole, 5) == [5, 50, 7, 7, 50]
+    for told_all in (changes, wanted, whole):
+        assert await silent(told_all, 0.05)
+
+
+async def test_what_a_reader_may_not_see_makes_no_match(world: World) -> None:
+    """A condition that holds for the hidden side of a change says nothing of the side that is seen."""
+    feed = await world.feed()
+    changes = await feed.subscribe(replace(WATCH, visible="t.n < 10", matches="t.n <> 5"), None)
+    await world.insert(5)
+    await world.database.fetch(Statement(f"UPDATE {TABLE} SET n = 50"))
+    await world.database.fetch(Statement(f"UPDATE {TABLE} SET n = 6"))
+    feed.committed()
+    assert await numbers(changes, 1) == [6]
+    assert await silent(changes, 0.05)
+
+
 async def test_changes_of_others_are_not_told(world: World) -> None:
     feed = await world.feed()
     elsewhere = [
-        await feed.subscribe(Watch(UUID(int=7), APP, ENTITY, TABLE), None),
-        await feed.subscribe(Watch(DEFAULT_TENANT, "other", ENTITY, TABLE), None),
-        await feed.subscribe(Watch(DEFAULT_TENANT, APP, "other", TABLE), None),
+        await feed.subscribe(replace(WATCH, tenant_id=UUID(int=7)), None),
+        await feed.subscribe(replace(WATCH, app_id="other"), None),
+        await feed.subscribe(replace(WATCH, entity="other"), None),
     ]
     here = await feed.subscribe(WATCH, None)
     await world.insert(1)

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from domain.kernel.reading import Node
+from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.query import Op
+from domain.records.sql import logged_row
 from domain.records.types import NATIVE_ALIASES, NATIVE_TYPES, OBJECTIFY_TYPES, OBJECTOS_TYPES, native_type
 from tests import build
 from tests.build import Collections
@@ -127,7 +129,8 @@ FIELDS: dict[str, tuple[dict[str, Any], Pairs]] = {
         written(st.lists(st.sampled_from(OPTIONS), max_size=4), lambda values: list(dict.fromkeys(values))),
     ),
 }
-ELSEWHERE = {"secret", "autonumber"}  # nobody reads the one, nobody writes the other
+# Nobody reads the one, nobody writes the other.
+ELSEWHERE: dict[str, dict[str, Any]] = {"secret": {}, "autonumber": {"format": "it's {000}\\%", "start": 99}}
 
 
 def _money(amount: Any, currency: str) -> dict[str, Any]:
@@ -415,3 +418,31 @@ def test_the_log_of_changes_shows_what_is_read(things: Collections, stoa: Any) -
     logged = [(row["operation"], *(row[key] and json.loads(row[key]) for key in ("old", "new"))) for row in rows]
     changed = {**made, column("decimal"): "2.00", "updated_at": logged[1][2]["updated_at"]}
     assert logged == [("INSERT", None, made), ("UPDATE", made, changed), ("DELETE", changed, None)]
+
+
+def test_what_the_log_shows_of_a_record_is_read_back_into_the_row_it_was(admin: Person, stoa: Any) -> None:
+    """But for secrets, of which the log knows no more than that there is one."""
+    declared = {name: more for name, (more, _) in FIELDS.items()} | ELSEWHERE
+    fields = [build.field(column(name), name, **more) for name, more in declared.items()]
+    app = build.app(admin, build.entity("things", *fields), dialect="stoa")
+    types = {column(name): native_type(name, Node({"type": name, **more}, "")) for name, more in declared.items()}
+    entity = ObjectType("things", tuple(Field(name, type) for name, type in types.items() if type is not None))
+    row = logged_row(AppSchema(None, app.app_id, "", app.app_id, 0), entity)
+    table = f'"{app.app_id}".things'
+    same = {name: f"t.{name} IS NOT DISTINCT FROM s.{name}" for name in entity.stored}
+    same[column("secret")] = f"(t.{column('secret')} IS NULL) = (s.{column('secret')} IS NULL)"
+    asked = ", ".join(f"bool_and({same[name]}) AS {name}" for name in same)
+    logged = f"SELECT a.new_record AS logged, s.* FROM {table} s JOIN stoa.audit_log a ON a.record_id = s.id::text"
+
+    @quickly
+    @given(st.fixed_dictionaries({column(name): pairs for name, (_, pairs) in FIELDS.items()}))
+    def check(values: dict[str, tuple[Any, Any]]) -> None:
+        whole = {name: value for name, (value, _) in values.items()}
+        app.create_many(
+            "things", [{**whole, column("secret"): "psst"}, {**dict.fromkeys(whole), column("secret"): None}]
+        )
+        assert stoa.sql(f"SELECT {asked} FROM ({logged}) s, {row}") == [dict.fromkeys(same, True)]
+
+    check()
+    (numbers,) = stoa.sql(f"SELECT array_agg(t.{column('autonumber')} ORDER BY s.id) AS n FROM ({logged}) s, {row}")
+    assert sorted(numbers["n"]) == [*range(99, 99 + len(numbers["n"]))]

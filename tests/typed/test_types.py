@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests import build
-from tests.harness import Person
+from tests.graph.listening import listening
+from tests.harness import Person, Stoa
 from tests.typed.asking import Typed
 
 VALUES: dict[str, tuple[dict[str, Any], str, list[Any]]] = {
@@ -102,3 +103,14 @@ def test_what_nobody_writes_is_no_input(typed: Typed) -> None:
     names = {one["name"] for one in told}
     assert "fAutonumber" not in names
     assert {field(name) for name in VALUES if name != "autonumber"} <= names
+
+
+def test_changes_are_told_apart_whatever_types_the_record_has(stoa: Stoa, admin: Person, typed: Typed) -> None:
+    changed = "subscription { thingChanged(where: {n: {gte: 100}}) { operation record { n } } }"
+    with listening(stoa, admin, changed, f"/graphql/{typed.app_id}") as events:
+        create = "mutation($v: ThingCreate!) { createThing(values: $v) { id } }"
+        for n in (99, 100):
+            whole = {field(name): values[0] for name, (_, _, values) in VALUES.items() if name != "autonumber"}
+            typed.data(create, v={"n": n, **whole})
+        told = events.next()
+        assert told == {"data": {"thingChanged": {"operation": "CREATED", "record": {"n": 100}}}}

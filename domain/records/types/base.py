@@ -88,6 +88,13 @@ class FieldType:
         """SQL of a value's JSON form, where that isn't PostgreSQL's own."""
         return sql
 
+    def read_back(self, text: str) -> str | None:
+        """SQL of what PostgreSQL reads a value from, as `jsonb`, of the text of its JSON form; null of null.
+
+        None where the JSON form itself will do.
+        """
+        return None
+
     def compared(self, sql: str, sign: str, operand: str) -> str:
         """SQL of a comparison, `sign` being PostgreSQL's."""
         return f"{sql} {sign} {operand}"

@@ -155,6 +155,10 @@ class AutonumberType(FieldType):
         digits = f"lpad(({sql})::text, greatest({self.digits}, length(({sql})::text)), '0')"
         return f"({literal(self.prefix)} || {digits} || {literal(self.suffix)})"
 
+    def read_back(self, text: str) -> str:
+        around = len(self.prefix) + len(self.suffix)
+        return f"to_jsonb(substr({text}, {len(self.prefix) + 1}, length({text}) - {around})::bigint)"
+
     def describe(self) -> dict[str, Any]:
         return {"type": "string", "readOnly": True}
 

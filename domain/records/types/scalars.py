@@ -246,5 +246,10 @@ class SecretType(FieldType):
     def shown(self, sql: str) -> str:
         return f"CASE WHEN ({sql}) IS NOT NULL THEN '{MASK}' END"
 
+    def read_back(self, text: str) -> str:
+        """Of the mask nothing can be read but that there is a value."""
+        there = '{"key_id": "", "wrapped_key": "", "ciphertext": ""}'
+        return f"CASE WHEN {text} IS NOT NULL THEN '{there}'::jsonb END"
+
     def describe(self) -> dict[str, Any]:
         return {"type": "string", "description": f"Shown as {MASK}."}
