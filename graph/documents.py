@@ -29,6 +29,7 @@ from domain.kernel.errors import DomainError, Invalid, TooComplex, Unauthenticat
 from graph import limits
 from graph.errors import refusal
 from graph.resolving import executed, subscribed
+from graph.rules import Level
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 REMEMBERED_CHARS_MAX = 250_000  # a parsed document takes some 200 bytes for each of its characters
@@ -53,6 +54,7 @@ class Operation:
     document: DocumentNode
     node: OperationDefinitionNode
     public: bool
+    kept: bool
     label: str
     source: str = ""  # its document's text, of one that is not stored
 
@@ -94,7 +96,7 @@ class Prepared:
 class Documents:
     """Prepares documents for one schema, and remembers those that were asked last."""
 
-    def __init__(self, schema: GraphQLSchema, public_fields: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, schema: GraphQLSchema, public_fields: Mapping[tuple[str, str], Level]) -> None:
         self._schema = schema
         self._public = public_fields
         self._paged = limits.paged_fields(schema)
@@ -115,13 +117,13 @@ class Documents:
             raise _introspection_refused()
         node = pick(prepared.document, name)
         return Operation(
-            self._schema, prepared.document, node, self._is_public(prepared.document, node), "ad hoc", source
+            self._schema, prepared.document, node, *self._open_to(prepared.document, node), "ad hoc", source
         )
 
     def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
         """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
         node = pick(document, name)
-        return Operation(self._schema, document, node, self._is_public(document, node), label)
+        return Operation(self._schema, document, node, *self._open_to(document, node), label)
 
     def _remember(self, source: str, prepared: Prepared) -> None:
         self._known[source] = prepared
@@ -147,9 +149,11 @@ class Documents:
         except DomainError as refused:
             raise _refused(refused) from refused
 
-    def _is_public(self, document: DocumentNode, node: OperationDefinitionNode) -> bool:
+    def _open_to(self, document: DocumentNode, node: OperationDefinitionNode) -> tuple[bool, bool]:
+        """Whether anybody may ask for the operation, and whether its answer is somebody's, to be kept for them."""
         root = node.operation.value.capitalize()
-        return all((root, name) in self._public for name in _root_fields(document, node.selection_set, set()))
+        levels = {self._public.get((root, name)) for name in _root_fields(document, node.selection_set, set())}
+        return None not in levels, Level.PUBLIC not in levels
 
 
 def _parsed(source: str, tokens_max: int) -> DocumentNode:

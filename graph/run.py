@@ -70,6 +70,11 @@ class Executable(Protocol):
         ...
 
     @property
+    def kept(self) -> bool:
+        """Whether its answer may be kept with a key: what public ones answer (tokens, say) is nobody's to keep."""
+        ...
+
+    @property
     def label(self) -> str:
         """What logs and metrics call it."""
         ...
@@ -287,9 +292,10 @@ class Runner:
         async with self._units.unit(writes=not alone) as unit:
             ctx = self._ctx(caller, unit, limit)
             try:
-                # What a public operation answers (tokens, say) is nobody's to keep.
-                key = None if caller.anonymous or operation.public else key
-                answer = await self._answered(operation, variables, ctx, key)
+                if key is None or caller.anonymous or not operation.kept:
+                    answer = await self._once(operation, variables, ctx)
+                else:
+                    answer = await self._answered(operation, variables, ctx, unit, key)
                 if not answer.errors and not answer.replayed:
                     await outbox.write(ctx)
                     await unit.commit()
@@ -302,22 +308,30 @@ class Runner:
                 await self._apart(caller, work)
         return answer
 
-    async def _answered(self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx, key: str | None) -> Answer:
+    async def _answered(
+        self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx, unit: OpenUnit, key: str
+    ) -> Answer:
         """The operation's answer: kept with its key, or found there."""
-        if key is None:
-            return await self._once(operation, variables, ctx)
         asked = _hash(operation, variables)
-        # A file takes its time to come, and no connection waits for it: the key is looked for apart, and again after.
-        waits = any(isinstance(value, Upload) for value in variables.values())
-        look = partial(idempotency.answer_of, key=key, request_hash=asked)
-        kept = await (ctx.apart(look) if waits else look(ctx))
+        kept = await idempotency.answer_of(ctx, key, asked)
         if kept is not None:
             return Answer(keeping.restored(kept), replayed=True)
+        looked = unit.uses
+
+        async def let_go(most_s: float) -> None:
+            """Nothing but the key was asked for: no connection waits with us, and others hear that we do."""
+            if unit.uses == looked:
+                await idempotency.claim(ctx, key, asked, most_s)
+                await unit.commit()
+                ctx.if_refused(lambda later: idempotency.give_up(later, key))
+
+        ctx.before_waiting = let_go
         answer = await self._once(operation, variables, ctx)
-        if not answer.errors and not ctx.keeps_nothing:
-            if waits and (kept := await look(ctx)) is not None:
-                return Answer(keeping.restored(kept), replayed=True)
-            await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
+        if not answer.errors:
+            if ctx.keeps_nothing:
+                await idempotency.give_up(ctx, key)
+            else:
+                await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
         return answer
 
     async def _once(self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx) -> Answer:

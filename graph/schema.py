@@ -116,13 +116,13 @@ def core(schema: strawberry.Schema) -> GraphQLSchema:
     return schema._schema
 
 
-def public_fields(schema: strawberry.Schema) -> frozenset[tuple[str, str]]:
-    """The root fields that ask for no credential, as (`Query`, `health`)."""
-    found = {("Query", "__typename"), ("Mutation", "__typename"), ("Subscription", "__typename")}
+def public_fields(schema: strawberry.Schema) -> dict[tuple[str, str], Level]:
+    """The root fields that ask for no credential, as (`Query`, `health`): PUBLIC or GUEST."""
+    found = {(root, "__typename"): Level.GUEST for root in ("Query", "Mutation", "Subscription")}
     for root in (schema.query, schema.mutation, schema.subscription):
         definition = root.__strawberry_definition__  # type: ignore[union-attr]
         for field in definition.fields:
             level = next((d.level for d in field.directives if isinstance(d, Access)), Level.USER)
-            if level in (Level.PUBLIC, Level.GUEST):
-                found.add((definition.name, schema.config.name_converter.get_graphql_name(field)))
-    return frozenset(found)
+            if level is not Level.USER:
+                found[definition.name, schema.config.name_converter.get_graphql_name(field)] = level
+    return found

@@ -75,6 +75,7 @@ class Ctx:
         self.changed_apps: set[str] = set()  # apps this operation itself installed or took away
         self.refusal_work: list[Callable[[Ctx], Awaitable[None]]] = []
         self.keeps_nothing = False
+        self.before_waiting: Callable[[float], Awaitable[None]] | None = None  # see `outside`; done once
         self._needed: dict[str, None] = {}  # in the order they were asked for
         self._unit = unit
         self._apart = apart
@@ -143,8 +144,12 @@ class Ctx:
     async def outside(self, work: Awaitable[T], most_s: float) -> T:
         """What `work` comes to, which waits for somebody outside, for up to `most_s`: our own clock stands still.
 
-        To be awaited while the operation holds no connection, see `apart`. Raises TimedOut.
+        To be awaited while the operation holds no connection, see `apart`. What the runner itself asked before is
+        brought to an end by `before_waiting`. Raises TimedOut.
         """
+        before, self.before_waiting = self.before_waiting, None
+        if before is not None:
+            await before(most_s)
         loop = asyncio.get_running_loop()
         began, ends = loop.time(), self._limit.when() if self._limit else None
         if self._limit is not None:

@@ -21,7 +21,9 @@ class Statement:
 
 
 class Unit(Protocol):
-    """One transaction, or one series of reads, on one database."""
+    """One transaction, or one series of reads, on one database. `uses` counts what was asked of it."""
+
+    uses: int
 
     async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """What `work` makes of the session. Raises StatementRefused, TimedOut, Unavailable."""

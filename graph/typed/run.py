@@ -291,6 +291,11 @@ class Asked:
         return False
 
     @property
+    def kept(self) -> bool:
+        """Whether its answer may be kept with a key."""
+        return True
+
+    @property
     def label(self) -> str:
         """What logs and metrics call it."""
         return "typed"

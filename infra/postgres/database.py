@@ -136,9 +136,11 @@ class DatabaseUnit:
         self._engine = engine
         self._pool = pool
         self._session: AsyncSession | None = None
+        self.uses = 0
 
     async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """What `work` makes of the session."""
+        self.uses += 1
         try:
             if self._pool is not None:
                 async with AsyncSession(self._engine, expire_on_commit=False) as session:

@@ -207,7 +207,8 @@ def _common_parameters(route: Route) -> Iterator[Json]:
 
 def _takes_keys(route: Route) -> bool:
     """Whether a request may be told from its repetition: keys are remembered for those who are known."""
-    return route.document.node.operation.value == "mutation" and not route.compiled.rules.public
+    rules = route.compiled.rules
+    return route.document.node.operation.value == "mutation" and (rules.guests or not rules.public)
 
 
 def _answer(status: int, headers: Json, content: Json | None = None) -> Json:
