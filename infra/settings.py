@@ -218,13 +218,20 @@ class Settings:
         web_url, None, "where packages of deployed code come from, if not the usual place"
     )
     llm_provider: str | None = setting(
-        one_of("openai", "anthropic"), None, "whose language the model of agents without code of their own speaks"
+        one_of("openai", "anthropic", "local"),
+        None,
+        "whose language the model of agents without code of their own speaks; local for one in a file, on this machine",
     )
     llm_base_url: str | None = setting(
         web_url, None, "address of the model's provider, or of a server like llama.cpp, vLLM, Ollama (.../v1)"
     )
     llm_key: str | None = setting(str, None, "the key for the model's provider", secret=True)
-    llm_model: str | None = setting(str, None, "the model, as its provider calls it")
+    llm_model: str | None = setting(
+        str, None, "the model, as its provider calls it; the path of a GGUF file for a local one"
+    )
+    llm_context: int = setting(
+        whole_number(512, 2**20), 8192, "tokens that a local model is told at most; it takes memory for all of them"
+    )
     database_connections: int = setting(whole_number(1, 1000), 10, "connections each process keeps at most")
 
     @classmethod

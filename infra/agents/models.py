@@ -1,4 +1,4 @@
-"""Models of providers that speak as OpenAI or Anthropic do, in the cloud or on a machine nearby.
+"""Models of providers that speak as OpenAI or Anthropic do, in the cloud or on a machine nearby, and one in a file.
 
 The library that speaks their languages is large: it is imported when a model is asked for the first time. Its requests
 go out through our own guarded client.
@@ -6,7 +6,8 @@ go out through our own guarded client.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +15,7 @@ import orjson
 from domain.agents.ports import Delta, ModelName, Prompt, Said, ToolUse, Turn
 from domain.kernel.errors import Failed, Unavailable
 from domain.kernel.outbound import Unreached
+from infra.agents.local import LocalServer, llama
 from infra.agents.transport import guarded_client
 from infra.outbound import HttpOutbound
 from infra.settings import Settings
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 ANSWER_TOKENS_MAX = 8192  # Anthropic wants to be told
 TURN_S_MAX = 600.0
 PROVIDERS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+LOCAL, LOCAL_URL = "local", "http://local/v1"
 RETRIES = 2
 SAID_CHARS_MAX = 500  # of what a provider says of a failure
 
@@ -36,11 +39,14 @@ class ProviderModels:
         self._settings = settings
         self._outbound = outbound
         self._model: asyncio.Task[tuple[Model, Any]] | None = None
+        self._local: LocalServer | None = None  # once the model is open, if it is one in a file
 
     @property
     def default(self) -> ModelName | None:
         if self._settings.llm_provider is None or self._settings.llm_model is None:
             return None
+        if self._settings.llm_provider == LOCAL:
+            return ModelName(LOCAL, Path(self._settings.llm_model).stem)
         return ModelName(self._settings.llm_provider, self._settings.llm_model)
 
     async def turn(self, prompt: Prompt) -> AsyncIterator[Delta | Turn]:
@@ -49,7 +55,7 @@ class ProviderModels:
             raise Unavailable("no model is configured: set STOA_LLM_PROVIDER and STOA_LLM_MODEL")
         model = await self._opened(name)
         try:
-            async with asyncio.timeout(TURN_S_MAX):
+            async with asyncio.timeout(TURN_S_MAX), self._local.running() if self._local else nullcontext():
                 async for piece in _asked(model, prompt):
                     yield piece
         except Exception as problem:
@@ -59,14 +65,17 @@ class ProviderModels:
             raise failed from problem
 
     async def _opened(self, name: ModelName) -> "Model":
-        if self._model is None:
+        if self._model is None or (self._model.done() and self._model.exception() is not None):
             self._model = asyncio.create_task(asyncio.to_thread(self._open, name))
         return (await asyncio.shield(self._model))[0]
 
     def _open(self, name: ModelName) -> "tuple[Model, Any]":
-        url = self._settings.llm_base_url or PROVIDERS[name.provider]
+        if name.provider == LOCAL:
+            self._local = llama(Path(self._settings.llm_model or ""), self._settings.llm_context)
+            url, client = LOCAL_URL, self._local.client()
+        else:
+            url, client = self._settings.llm_base_url or PROVIDERS[name.provider], guarded_client(self._outbound)
         key = self._settings.llm_key or "none"  # a server of one's own may ask for no key, the library does
-        client = guarded_client(self._outbound)
         common: dict[str, Any] = {"base_url": url, "api_key": key, "http_client": client, "max_retries": RETRIES}
         if name.provider == "anthropic":
             from anthropic import AsyncAnthropic
@@ -85,6 +94,8 @@ class ProviderModels:
         if self._model is not None:
             with suppress(Exception):
                 await (await self._model)[1].aclose()
+        if self._local is not None:
+            await self._local.close()
 
 
 async def _asked(model: "Model", prompt: Prompt) -> AsyncIterator[Delta | Turn]:
