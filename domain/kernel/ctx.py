@@ -16,7 +16,7 @@ from domain.access.permissions import NO_GRANTS, Grants
 from domain.kernel.errors import DomainError, Missing, TimedOut, Unauthenticated, permission_denied
 from domain.kernel.events import Event
 from domain.kernel.model import DEFAULT_TENANT, Base, OfTenant
-from domain.kernel.unit import Statement, Unit
+from domain.kernel.unit import LookUp, Statement, Unit
 
 if TYPE_CHECKING:
     from domain.ports import Ports
@@ -220,6 +220,11 @@ class Ctx:
         """Run a compiled statement in this unit. Raises StatementRefused, TimedOut, Unavailable."""
         async with self._turn:
             return await self._unit.fetch(statement)
+
+    async def look_up(self, look_up: LookUp, key: object) -> str | None:
+        """What a statement finds for one key, in this unit. Raises as `fetch` does."""
+        async with self._turn:
+            return await self._unit.look_up(look_up, key)
 
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add rows to a table by COPY. Raises as `fetch` does."""

@@ -20,6 +20,19 @@ class Statement:
     args: tuple[object, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A statement that finds one text for each of a list of keys.
+
+    Its `$1` is the list, `args` are the parameters after it; it gives a row for each key in their order, with what was
+    found or null. Look-ups that are equal may be run together, whoever asks: all that decides what may be seen is in
+    the statement or in `args`, which must be hashable.
+    """
+
+    sql: str
+    args: tuple[object, ...] = ()
+
+
 class Unit(Protocol):
     """One transaction, or one series of reads, on one database. `uses` counts what was asked of it."""
 
@@ -31,6 +44,10 @@ class Unit(Protocol):
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`. Raises StatementRefused, TimedOut, Unavailable."""
+        ...
+
+    async def look_up(self, look_up: LookUp, key: object) -> str | None:
+        """What `look_up` finds for the key. Raises as `fetch` does."""
         ...
 
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -58,6 +58,15 @@ class Compiler:
         picked = self._all(where(alias), self._where(source, ALWAYS, alias))
         return f"(SELECT {self.object(source, parts, alias)} FROM {_from(source, alias)} WHERE {picked})"
 
+    def look_up(self, source: Source, parts: Sequence[RecordPart]) -> str:
+        """A look-up of records by id, each as one JSON object: see `domain.kernel.unit.LookUp`.
+
+        To be compiled before anything else, since its keys are the first parameter.
+        """
+        keys = self.params.add(None, source.entity.columns["id"].type.bound_list)
+        record = self.record(source, parts, lambda alias: f"{alias}.id = k.id")
+        return f"SELECT {record}::text AS found FROM unnest({keys}) WITH ORDINALITY AS k (id, n) ORDER BY k.n"
+
     def by_ids(self, source: Source, parts: Sequence[RecordPart], ids: Any) -> str:
         """A statement for the records with these ids, in their order, each a row with its JSON text as `doc`."""
         alias = self._alias()

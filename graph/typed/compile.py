@@ -24,6 +24,7 @@ from graphql import (
 
 from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
+from domain.kernel.unit import LookUp
 from domain.records.declared import ObjectType
 from domain.records.later import Later, Origin, filled, origin_of, plain, read_operand, traced
 from domain.records.query import ALWAYS, Op
@@ -78,16 +79,25 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A compiled query. `values` are the statement's parameters; those that are `Later` come with each run."""
+    """A compiled query. `values` are the statement's parameters; those that are `Later` come with each run.
+
+    One that is all about the record of one id is a look-up: `key` is that id, and no parameter among `values`.
+    """
 
     sql: str
     values: tuple[Any, ...]
     roots: tuple[Root, ...]
     about: ObjectType | None  # what refusals of PostgreSQL are told of
+    key: Any = None
 
     def args(self, variables: Mapping[str, Any]) -> tuple[Any, ...]:
         """The parameters of this run. Raises Invalid."""
         return filled(self.values, variables)
+
+    def look_up(self, variables: Mapping[str, Any]) -> tuple[LookUp, Any]:
+        """What to look up in this run, and for which key. Raises Invalid."""
+        key, *args = filled((self.key, *self.values), variables)
+        return LookUp(self.sql, tuple([tuple(value) if isinstance(value, list) else value for value in args])), key
 
 
 @dataclass(slots=True)
@@ -126,31 +136,44 @@ class QueryCompiler:
 
     def plan(self, operation: OperationDefinitionNode) -> Plan:
         """The plan of a query. Raises Invalid."""
+        merged = self._merged([operation.selection_set])
+        asked = {key: nodes for key, nodes in merged.items() if nodes[0].name.value != TYPENAME}
+        columns = {key: f"r{number}" for number, key in enumerate(asked)}
+        roots = tuple(Root(key, columns.get(key), '"Query"') for key in merged)
+        if not asked:
+            return Plan("", (), roots, None)
+        nodes = next(iter(asked.values()))
+        reads = self._reads(nodes)
+        about = self.schema.app.types[reads.entity]
         compiler = Compiler()
-        columns: list[str] = []
-        roots: list[Root] = []
-        about: list[ObjectType] = []
-        for key, nodes in self._merged([operation.selection_set]).items():
-            if nodes[0].name.value == TYPENAME:
-                roots.append(Root(key, text='"Query"'))
-                continue
-            definition = self.schema.query_type.fields[nodes[0].name.value]  # type: ignore[union-attr]
-            reads: Reads = definition.extensions["reads"]
-            about.append(self.schema.app.types[reads.entity])
-            column = f"r{len(columns)}"
-            roots.append(Root(key, column))
-            columns.append(f"({self._root(compiler, nodes, definition, reads)})::text AS {column}")
-        sql = f"SELECT {', '.join(columns)}" if columns else ""
-        return Plan(sql, tuple(compiler.params.values), tuple(roots), about[0] if about else None)
+        if len(asked) == 1 and reads.kind != "list":
+            key, source = self._id(nodes, reads), self._source(reads.entity)
+            sql = compiler.look_up(source, self._record_parts(nodes, source.entity))
+            return Plan(sql, tuple(compiler.params.values[1:]), roots, about, key)
+        made = [f"({self._root(compiler, nodes)})::text AS {columns[key]}" for key, nodes in asked.items()]
+        return Plan(f"SELECT {', '.join(made)}", tuple(compiler.params.values), roots, about)
 
-    def _root(self, compiler: Compiler, nodes: Sequence[FieldNode], definition: GraphQLField, reads: Reads) -> str:
+    def _definition(self, nodes: Sequence[FieldNode]) -> GraphQLField:
+        root: Any = self.schema.query_type
+        definition: GraphQLField = root.fields[nodes[0].name.value]
+        return definition
+
+    def _reads(self, nodes: Sequence[FieldNode]) -> Reads:
+        reads: Reads = self._definition(nodes).extensions["reads"]
+        return reads
+
+    def _root(self, compiler: Compiler, nodes: Sequence[FieldNode]) -> str:
+        reads = self._reads(nodes)
         if reads.kind == "list":
-            return compiler.listing(self._listing(definition, nodes, reads.entity))
-        source = self._source(reads.entity)
-        id = self._later(self._argument(nodes[0], "id"), "id", source.entity.columns["id"].type.operand)
+            return compiler.listing(self._listing(self._definition(nodes), nodes, reads.entity))
+        id, source = self._id(nodes, reads), self._source(reads.entity)
         parts = self._record_parts(nodes, source.entity)
         type = source.entity.columns["id"].type.column
         return compiler.record(source, parts, lambda alias: f"{alias}.id = {compiler.params.add(id, type)}")
+
+    def _id(self, nodes: Sequence[FieldNode], reads: Reads) -> Any:
+        type = self.schema.app.types[reads.entity].columns["id"].type
+        return self._later(self._argument(nodes[0], "id"), "id", type.operand)
 
     def _source(self, entity: str) -> Source:
         return Source(self.schema.app, self.schema.app.types[entity])

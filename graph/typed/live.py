@@ -13,12 +13,12 @@ import orjson
 from graphql import ExecutionResult
 
 from domain.access.permissions import Verb, record_key
+from domain.kernel.bounded import Bounded
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Gone
 from domain.kernel.events import Changes, RecordChange, Watch
 from domain.kernel.unit import Statement
 from domain.records.later import filled
-from graph.bounded import Bounded
 from graph.typed.write import Template
 
 SHARED_MAX = 1_000  # readings that others may be about to ask for

@@ -35,6 +35,7 @@ from graphql import (
 )
 from graphql.execution.values import get_variable_values
 
+from domain.kernel.bounded import Bounded
 from domain.kernel.ctx import Actor, Ctx
 from domain.kernel.errors import DomainError, Invalid, Missing
 from domain.kernel.seal import Seal
@@ -43,7 +44,6 @@ from domain.records.declared import AppSchema
 from domain.records.later import structure
 from domain.records.refusals import DeclarationChanged, record_refusal
 from graph import limits
-from graph.bounded import Bounded
 from graph.documents import DocumentRefused, pick
 from graph.errors import refusal
 from graph.run import Caller, Runner
@@ -161,6 +161,8 @@ class TypedSchemas:
         if plan.about is None:
             return spliced(plan, {})
         try:
+            if plan.key is not None:
+                return spliced(plan, {"r0": await ctx.look_up(*plan.look_up(given))})
             rows = await ctx.fetch(Statement(plan.sql, plan.args(given)))
         except StatementRefused as refused:
             raise record_refusal(operation.schema.app, plan.about, refused) from refused

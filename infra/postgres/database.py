@@ -6,6 +6,7 @@ one statement is one round trip. A writing operation has one connection and one 
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -13,8 +14,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from domain.kernel.unit import Statement
+from domain.kernel.unit import LookUp, Statement
+from infra.postgres.connections import Connections
 from infra.postgres.faults import LOST, is_lost, translated
+from infra.postgres.look_ups import LookUps
 
 T = TypeVar("T")
 
@@ -26,36 +29,22 @@ COMMAND_TIMEOUT_S = 70.0  # the last fence, for a server that is gone without a 
 PREPARED_MAX = 256
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that is given back as it is: no statement of ours leaves settings or locks behind."""
-
-    __slots__ = ()
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
 class Database:
-    """Opens units of work. Close it when done."""
+    """Opens units of work. Close it when done.
 
-    def __init__(self, engine: AsyncEngine, pool: "asyncpg.Pool[Any]") -> None:
+    Its own connections go around as they are: no statement that runs on them leaves settings or locks behind.
+    """
+
+    def __init__(self, engine: AsyncEngine, pool: Connections) -> None:
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pool = pool
+        self._look_ups = LookUps(pool, ACQUIRE_TIMEOUT_S)
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
         """Connect to PostgreSQL, with at most `connections` for records and as many for everything else."""
-        pool = asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=connections,
-            connection_class=_Connection,
-            init=None,
-            max_inactive_connection_lifetime=300.0,
-            **_connect_options(),
-        )
-        return cls(_engine(url, connections), await pool)
+        return cls(_engine(url, connections), Connections(partial(_connected, url), connections))
 
     async def close(self) -> None:
         """Give all connections back."""
@@ -65,7 +54,7 @@ class Database:
     @asynccontextmanager
     async def unit(self, *, writes: bool) -> "AsyncIterator[DatabaseUnit]":
         """A unit of work, rolled back unless it is committed."""
-        unit = DatabaseUnit(self._engine if writes else self._reading, None if writes else self._pool)
+        unit = DatabaseUnit(self._engine, None) if writes else DatabaseUnit(self._reading, self._pool, self._look_ups)
         try:
             yield unit
         finally:
@@ -81,6 +70,7 @@ def _connect_options() -> dict[str, Any]:
         "timeout": CONNECT_TIMEOUT_S,
         "command_timeout": COMMAND_TIMEOUT_S,
         "statement_cache_size": PREPARED_MAX,
+        "max_cached_statement_lifetime": 0,  # what is asked all the time is not prepared anew every few minutes
         "server_settings": {
             "application_name": "stoa",
             "timezone": "UTC",
@@ -93,13 +83,14 @@ def _connect_options() -> dict[str, Any]:
     }
 
 
-def _engine(url: str, connections: int) -> AsyncEngine:
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, **_connect_options())
+async def _connected(url: str) -> "asyncpg.Connection[Any]":
+    return await asyncpg.connect(url, **_connect_options())
 
+
+def _engine(url: str, connections: int) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
+        async_creator=partial(_connected, url),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=ACQUIRE_TIMEOUT_S,
@@ -114,13 +105,10 @@ def _engine(url: str, connections: int) -> AsyncEngine:
     return engine
 
 
-async def _fetch(pool: "asyncpg.Pool[Any]", statement: Statement) -> Sequence[Mapping[str, Any]]:
+async def _fetch(pool: Connections, statement: Statement) -> Sequence[Mapping[str, Any]]:
     try:
-        connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
-        try:
+        async with pool.lent(ACQUIRE_TIMEOUT_S) as connection:
             return await connection.fetch(statement.sql, *statement.args)
-        finally:
-            await pool.release(connection)
     except Exception as error:
         raise translated(error) from error
 
@@ -132,9 +120,10 @@ class DatabaseUnit:
     it holds no connection between two of them: a stream may live for hours.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: "asyncpg.Pool[Any] | None") -> None:
+    def __init__(self, engine: AsyncEngine, pool: Connections | None, look_ups: LookUps | None = None) -> None:
         self._engine = engine
         self._pool = pool
+        self._look_ups = look_ups
         self._session: AsyncSession | None = None
         self.uses = 0
 
@@ -157,6 +146,13 @@ class DatabaseUnit:
             return await _fetch(self._pool, statement)
         return await self.run(lambda session: _in_session(session, statement))
 
+    async def look_up(self, look_up: LookUp, key: object) -> str | None:
+        """What is found for the key: with what others look up, where this unit only reads."""
+        if self._look_ups is not None:
+            return await self._look_ups.found(look_up, key)
+        found: str | None = (await self.fetch(Statement(look_up.sql, ([key], *look_up.args))))[0]["found"]
+        return found
+
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add rows to a table by COPY, in the transaction of a writing unit."""
 
@@ -176,14 +172,10 @@ class DatabaseUnit:
         """The rows of `statement`, so many at a time, by a cursor of a connection of their own."""
         assert self._pool is not None
         try:
-            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
-            try:
-                async with connection.transaction(readonly=True):
-                    cursor = await connection.cursor(statement.sql, *statement.args)
-                    while rows := await cursor.fetch(at_once):
-                        yield rows
-            finally:
-                await self._pool.release(connection)
+            async with self._pool.lent(ACQUIRE_TIMEOUT_S) as connection, connection.transaction(readonly=True):
+                cursor = await connection.cursor(statement.sql, *statement.args)
+                while rows := await cursor.fetch(at_once):
+                    yield rows
         except Exception as error:
             raise translated(error) from error
 

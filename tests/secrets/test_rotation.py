@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from domain.kernel.model import DEFAULT_TENANT
+from domain.kernel.unit import Statement
 from domain.secrets import rotation, service
 from domain.secrets.model import Secret
 from infra import keys
@@ -135,9 +136,7 @@ def test_it_turns_while_secrets_are_read_and_written(server: Stoa, tmp_path: Pat
 
 
 async def _planted_values(database: Database, ring: LiveRing) -> dict[str, str]:
-    connection = await database._pool.acquire()
-    rows = await connection.fetch("SELECT * FROM stoa.secrets WHERE scope = 'planted'")
-    await database._pool.release(connection)
+    rows = await database.fetch(Statement("SELECT * FROM stoa.secrets WHERE scope = 'planted'"))
     cipher = AesGcmCipher(ring.now)
     secrets = [Secret(**dict(row)) for row in rows]
     return {s.key: cipher.unseal(service.sealed_in(s), service.place_of(s)).decode() for s in secrets}
