@@ -14,9 +14,10 @@ from typing import Any
 import asyncpg
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.kernel.unit import Statement
+from domain.kernel.unit import LookUp, Statement
 from infra.app import Application, create_app
 from infra.postgres import database
+from infra.postgres.look_ups import LookUps
 from infra.server import Server, bind
 from infra.settings import Settings
 
@@ -32,13 +33,18 @@ class Telling:
         self._app: ASGIApp = app
         self.drain = app.drain
         self._told: list[Run] = []
-        fetch = database._fetch
+        fetch, found = database._fetch, LookUps.found
 
         async def told(pool: Any, statement: Statement) -> Sequence[Any]:
             self._told.append((statement.sql, tuple(statement.args)))
             return await fetch(pool, statement)
 
+        async def told_look_up(look_ups: LookUps, look_up: LookUp, key: object) -> str | None:
+            self._told.append((look_up.sql, ([key], *look_up.args)))
+            return await found(look_ups, look_up, key)
+
         database._fetch = told
+        LookUps.found = told_look_up  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/told":
