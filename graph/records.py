@@ -161,13 +161,17 @@ class RecordsQuery:
         ] = FIRST,
         after: Annotated[str | None, about("The cursor to start behind.")] = None,
         offset: Annotated[int, bounded("How many to leave out first.", minimum=0, maximum=service.OFFSET_MAX)] = 0,
+        search: Annotated[
+            str | None,
+            about("Words to find, as the entity's declaration says; the best matches first without an order."),
+        ] = None,
         linked: Annotated[
             Json | None,
             about("Add `_linked`: records of other apps with the same identity. True for all apps, or their ids."),
         ] = None,
     ) -> RecordConnection:
         """Records of one entity, newest first unless told otherwise."""
-        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, after, offset, linked)
+        asked = Query(where, dialect, order_by, direction is Direction.DESC, first, after, offset, search, linked)
         wanted = {WANTED[name] for name in selected(info) & WANTED.keys()}
         found = await service.find(info.context, app, entity, asked, wanted)
         return RecordConnection(found=found, after=after is not None)

@@ -4,7 +4,7 @@ Source: the manifest reference of RootCX. Field keys are taken in both spellings
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -25,13 +25,17 @@ from domain.records.declared import (
     Index,
     IndexPart,
     ObjectType,
+    Search,
+    SearchField,
 )
+from domain.records.searching import LANGUAGES, WEIGHTS
 from domain.records.types import UUID_TYPE, FieldType
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_CHARS_MAX = 63  # PostgreSQL cuts longer identifiers, and two names must not become one
 ENTITIES_MAX = 500
 FIELDS_MAX = 500
+SEARCHED_FIELDS_MAX = 32
 KINDS = ("app", "integration", "agent")
 OPERATIONS = ("INSERT", "UPDATE", "DELETE")
 OVERLAP_POLICIES = ("skip", "queue")
@@ -159,6 +163,7 @@ def _entity(
         fields=declared,
         identity=_identity(node, declared),
         indexes=tuple(_indexes(node, name, columns)),
+        search=None if around.dialect is Dialect.ROOTCX else _search(node, {field.name: field for field in declared}),
         checks=tuple(_checks(node, name, columns)),
         description=node.text("description", default=""),
         trash=node.flag("trash"),
@@ -214,6 +219,43 @@ def _indexes(entity: Node, name: str, columns: Collection[str]) -> Iterator[Inde
             where=checked_expression(where, columns, node.path("where")) if where else None,
             options=tuple(sorted(_storage(node))),
         )
+
+
+def _search(entity: Node, declared: Mapping[str, Field]) -> Search | None:
+    """What is searched: `{"fields": {"name": "A", "notes": "C"}, "language": "english", "typos": true}`.
+
+    The fields with their weights, from A (which counts most) to D. Without a language words are searched as they are
+    spelled; with one, by their stems. Unless `typos` is false, words are found too that are merely like one asked for.
+    """
+    node = entity.object("search")
+    if node is None:
+        return None
+    _refuse_unknown(node, entity.raw("search"), ("fields", "language", "typos"))
+    language = node.text("language", default="simple")
+    if language not in LANGUAGES:
+        raise Invalid(node.path("language"), f"{node.path('language')} must be one of {', '.join(LANGUAGES)}")
+    weights = {} if node.object("fields") is None else node.raw("fields")
+    if not 1 <= len(weights) <= SEARCHED_FIELDS_MAX:
+        raise Invalid(node.path("fields"), f"{node.path('fields')} must have 1 to {SEARCHED_FIELDS_MAX} fields")
+    found = tuple(_search_field(node, name, weight, declared.get(name)) for name, weight in weights.items())
+    return Search(found, language, node.flag("typos", default=True))
+
+
+def _search_field(search: Node, name: str, weight: Any, field: Field | None) -> SearchField:
+    path = search.path(f"fields.{name[:80]}")
+    if field is None:
+        raise Invalid(path, f"{path} is not one of the fields")
+    if not field.stored or field.type.column not in ("text", "text[]"):
+        raise Invalid(path, f"{path} is a {field.type.name} field: only texts with a column of their own are searched")
+    if not isinstance(weight, str) or len(weight) != 1 or weight not in WEIGHTS:
+        raise Invalid(path, f"{path} must be one of {', '.join(WEIGHTS)}")
+    return SearchField(name, weight, listed=field.type.column == "text[]")
+
+
+def _refuse_unknown(node: Node, keys: Iterable[str], known: Sequence[str]) -> None:
+    for key in keys:
+        if key not in known:
+            raise Invalid(node.path(key[:80]), f"{node.path(key[:80])} is not known; there are {', '.join(known)}")
 
 
 def _index_part(path: str, value: Any, columns: Collection[str]) -> IndexPart:
@@ -277,7 +319,7 @@ def _kept_entity(node: Node, dialect: Dialect) -> dict[str, Any]:
         "checks": [_kept(check, _CHECK) for check in node.objects("checks")],
     }
     keys = ("entityName", "identityKind", "identityKey", "description", "trash")
-    own = {key: (key,) for key in (keys if dialect is Dialect.ROOTCX else (*keys, "renamedFrom"))}
+    own = {key: (key,) for key in (keys if dialect is Dialect.ROOTCX else (*keys, "search", "renamedFrom"))}
     return {**_kept(node, own), **{key: value for key, value in more.items() if value or key == "fields"}}
 
 

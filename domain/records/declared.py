@@ -92,6 +92,24 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchField:
+    """A field whose text is searched, or (`listed`) whose texts are. `weight` is from A, which counts most, to D."""
+
+    name: str
+    weight: str
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What of the records of an entity is searched. `language` is a text search configuration of PostgreSQL's."""
+
+    fields: tuple[SearchField, ...]
+    language: str = "simple"
+    typos: bool = True  # whether words are found too that are merely like one asked for
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What a record stands for across apps: records of one kind with equal keys are about the same thing."""
 
@@ -111,6 +129,7 @@ class ObjectType:
     description: str = ""
     trash: bool = False  # what is deleted can be restored for a while
     renamed_from: str | None = None  # what it was called before
+    search: Search | None = None
 
     @cached_property
     def columns(self) -> Mapping[str, Field]:

@@ -11,8 +11,20 @@ from dataclasses import dataclass, replace
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
+from domain.records import searching
 from domain.records.computed import Formula, Links, links_name
-from domain.records.declared import SYSTEM_FIELDS, USERS, AppSchema, Field, Index, IndexPart, Link, ObjectType
+from domain.records.declared import (
+    SYSTEM_FIELDS,
+    USERS,
+    AppSchema,
+    Field,
+    Index,
+    IndexPart,
+    Link,
+    ObjectType,
+    Search,
+    SearchField,
+)
 from domain.records.naming import bounded, fingerprint, literal, quoted
 from domain.records.there import Column, Table
 from domain.records.types import AutonumberType, SecretType
@@ -152,8 +164,21 @@ def _indexes(schema: AppSchema, entity: ObjectType) -> Iterator[Wanted]:
         yield Wanted("identity_index", name, key, f"btree ({quoted(key)})")
     newest_first = bounded(f"idx_{entity.name}_created_at")
     yield Wanted("index", newest_first, "created_at", "btree (created_at DESC, id)")
+    if entity.search is not None:
+        yield from _search_indexes(entity.name, entity.search)
     for index in entity.indexes:
         yield Wanted("index", index.name, index.parts[0].column, _index_definition(index), index.unique)
+
+
+def _search_indexes(entity: str, search: Search) -> Iterator[Wanted]:
+    def of(field: SearchField) -> str:
+        return quoted(field.name)
+
+    words = f"gin (({searching.words(search, of)}))"
+    yield Wanted("search_index", bounded(f"idx_search_{entity}"), None, words)
+    if search.typos:
+        letters = f"gin (({searching.letters(search, of)}) gin_trgm_ops)"
+        yield Wanted("search_index", bounded(f"idx_search_{entity}_typos"), None, letters)
 
 
 def _index_definition(index: Index) -> str:
@@ -583,6 +608,9 @@ def _in_the_way(step: Step, refused: StatementRefused) -> Exception:
             return Invalid(field, f"{what} has rows that break the declared rule {step.detail}")
         case state if state in FOREIGN_KEY_STATES:
             return Invalid(field, f"{what} has rows that link to nothing")
+        case "42704" if step.change.endswith("_search_index"):
+            told = 'the database has no pg_trgm, which typos are found with: install it, or declare "typos": false'
+            return Invalid(f"{step.entity}.search.typos", f"{what}: {told}")
         case "42P17" if step.change in ("add_column", "create_table", "set_formula"):
             return Invalid(field, f"{what} has a formula that depends on when it is computed: declare it stored: false")
         case state if state.startswith(("22", "42", "0A", "54", "2B")):

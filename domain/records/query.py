@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from domain.records.declared import Field
+from domain.records.declared import Field, ObjectType
 
 
 class Op(StrEnum):
@@ -89,14 +89,31 @@ class SharedWith:
     levels: tuple[str, ...]
 
 
-Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking | SharedWith
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The record's text has what is asked for: `text` as it stands; or words like `alike`, and those of `exact`.
+
+    All of them are texts, or the marks of texts that come with each run.
+    """
+
+    entity: ObjectType
+    text: Any
+    alike: tuple[Any, ...] = ()
+    exact: Any = None
+
+
+Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking | SharedWith | Sought
 
 ALWAYS = All()
 
 
+# What records may be ordered by: a field's value, or how well they meet a search.
+Key: TypeAlias = Field | Sought
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By one field. Nulls sort as if larger than any value, as PostgreSQL has it."""
+    """By one key. Nulls sort as if larger than any value, as PostgreSQL has it."""
 
-    field: Field
+    by: Key
     descending: bool = False

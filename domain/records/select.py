@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from domain.records.declared import Field
 from domain.records.later import Later
 from domain.records.naming import NAME_BYTES_MAX, literal, quoted
 from domain.records.query import ALWAYS, All, Condition, Op
@@ -31,13 +30,15 @@ from domain.records.selection import (
     Nodes,
     One,
     PageInfo,
+    Placing,
     RecordPart,
     Sort,
     Source,
     Total,
     Value,
 )
-from domain.records.sql import INFIX, Params, condition, relation, shown, value
+from domain.records.sql import INFIX, Params, condition, relation, shown, sort_type, sort_value, value
+from domain.records.types import FieldType
 
 
 @dataclass(slots=True)
@@ -173,6 +174,9 @@ class Compiler:
                     pairs.append(f"{literal(inner.key)} : {self._cursor(listing, alias)}")
                 case Constant():
                     pairs.append(f"{literal(inner.key)} : {literal(inner.text)}")
+                case Placing():
+                    placed = "NULL" if inner.by is None else sort_value(inner.by, self.params, alias)
+                    pairs.append(f"{literal(inner.key)} : {placed}")
                 case Nodes():
                     pairs.append(f"{literal(inner.key)} : {self.object(listing.source, inner.parts, alias)}")
         return f"JSON_OBJECT({', '.join(pairs)})"
@@ -302,7 +306,7 @@ class Compiler:
             visible = self._where(source, ALWAYS, other)
             hops.append((other, self._all(f"{other}.id = {sql}.{quoted(link.name)}", visible), source))
             sql = other
-        key = value(sort.field, sql)
+        key = sort_value(sort.by, self.params, sql)
         for other, where, source in reversed(hops):
             key = f"(SELECT {key} FROM {_from(source, other)} WHERE {where})"
         return key
@@ -321,7 +325,7 @@ class Compiler:
             beyond = f"{key} IS NOT NULL" if sort.nulls_come_first else "false"
             same = f"{key} IS NULL"
         else:
-            bound = self.params.add(_element(after.key, position, sort.field), sort.field.type.bound)
+            bound = self.params.add(_element(after.key, position, sort_type(sort.by)), sort_type(sort.by).bound)
             beyond = f"{key} {'<' if sort.descending else '>'} {bound}"
             if not sort.nulls_come_first:
                 beyond = f"({beyond} OR {key} IS NULL)"
@@ -334,7 +338,7 @@ class Compiler:
         """The signed text of a row's sort key, as `domain.kernel.seal` makes it: HMAC-SHA256 by its definition."""
         assert listing.cursor_pads is not None
         inner, outer = (self.params.add(pad, "bytea") for pad in listing.cursor_pads)
-        keys = ", ".join(sort.field.type.shown(self._key(sort, alias)) for sort in listing.order)
+        keys = ", ".join(sort_type(sort.by).shown(self._key(sort, alias)) for sort in listing.order)
         payload = f"convert_to(json_build_array({keys})::text, 'UTF8')"
         mac = f"substr(sha256({outer} || sha256({inner} || {payload})), 1, 16)"
         return f"translate(encode({mac} || {payload}, 'base64'), E'+/=\\n', '-_')"
@@ -375,10 +379,10 @@ def _bucket(by: GroupField, alias: str) -> str:
     return f"date_trunc('{by.bucket}', {of}, 'UTC')"
 
 
-def _element(key: Any, position: int, field: Field) -> Any:
+def _element(key: Any, position: int, type: FieldType) -> Any:
     if isinstance(key, Later):
-        return Later(key.variable, (*key.steps, position), key.path, field.type.operand)
-    return field.type.operand(key[position])
+        return Later(key.variable, (*key.steps, position), key.path, type.operand)
+    return type.operand(key[position])
 
 
 def _from(source: Source, alias: str) -> str:

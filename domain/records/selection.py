@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.later import Later
-from domain.records.query import ALWAYS, Condition, Op
+from domain.records.query import ALWAYS, Condition, Key, Op
 from domain.records.types import FieldType
 
 
@@ -70,9 +70,9 @@ RecordPart: TypeAlias = Value | Constant | One | Many
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """By a field, of the record itself or of the one that `through` leads to."""
+    """By a key of the record itself, or of the one that `through` leads to."""
 
-    field: Field
+    by: Key
     descending: bool = False
     nulls_first: bool | None = None  # as PostgreSQL has it: last ascending, first descending
     through: tuple[tuple[Field, Source], ...] = ()
@@ -99,11 +99,19 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
+class Placing:
+    """What places a record in its list, like how well it meets a search; null where the list has no such key."""
+
+    key: str
+    by: Key | None
+
+
+@dataclass(frozen=True, slots=True)
 class Edges:
     """The records of the page, each with what belongs to its place in the list."""
 
     key: str
-    parts: "Sequence[Cursor | Nodes | Constant]"  # Nodes here is one node
+    parts: "Sequence[Cursor | Nodes | Placing | Constant]"  # Nodes here is one node
 
 
 @dataclass(frozen=True, slots=True)

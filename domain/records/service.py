@@ -12,12 +12,13 @@ from domain.kernel.errors import Invalid, Missing, TooComplex
 from domain.kernel.page import FIRST_DEFAULT, bounded_first, seal_cursor, unseal_cursor
 from domain.kernel.rawjson import RawJson, array_of, json_of
 from domain.kernel.unit import Statement, StatementRefused
-from domain.records import sql
+from domain.records import searching, sql
 from domain.records.declared import SYSTEM_FIELDS, Field, ObjectType
 from domain.records.identity import chosen_apps, linked_records
+from domain.records.later import read_operand
 from domain.records.linking import linked_fields, write_links
 from domain.records.opening import Opened, opened, record_id
-from domain.records.query import Op, Order, Test
+from domain.records.query import All, Op, Order, Sought, Test
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.sealing import named, sealed_row, sealed_rows
 from domain.records.spelling.dialects import Dialect, condition_of
@@ -98,6 +99,7 @@ class Query:
     first: int | None = FIRST_DEFAULT
     after: str | None = None
     offset: int = 0
+    search: str | None = None  # words to find; the best matches first where no order is asked for
     linked: Any = None  # whose records with the same identity to add: True, or the ids of apps
 
 
@@ -124,6 +126,10 @@ async def find(ctx: Ctx, app_id: str, entity: str, query: Query, wanted: Collect
 async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) -> Found:
     where = condition_of(query.where, query.dialect, at.entity)
     order = order_of(at.entity, query)
+    if query.search is not None:
+        sought = sought_of(at.entity, query.search)
+        where = All([where, sought])
+        order = order if query.order_by else [Order(sought, descending=True), *order]
     scope = _scope(at, query)
     key = unseal_cursor(ctx, scope, query.after) if query.after is not None else None
     select = Select(
@@ -143,6 +149,14 @@ async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) ->
     return found
 
 
+def sought_of(entity: ObjectType, text: str) -> Sought:
+    """What a search text asks of an entity's records. Raises Invalid on `search`."""
+    if entity.search is None:
+        raise Invalid("search", f"the records of '{entity.name}' are not searched: its declaration has no search")
+    asked = read_operand(searching.reader(entity.search), text, "search")
+    return Sought(entity, asked.text, asked.alike, asked.exact or None)
+
+
 def order_of(entity: ObjectType, query: Query) -> list[Order]:
     """The order a query asks for, ended by the id. Raises Invalid."""
     name = query.order_by or "created_at"
@@ -159,7 +173,15 @@ def order_of(entity: ObjectType, query: Query) -> list[Order]:
 
 def _scope(at: Opened, query: Query) -> str:
     """What a cursor is good for: this list in this order."""
-    asked = [at.schema.app_id, at.entity.name, query.order_by, query.descending, query.where, query.dialect]
+    asked = [
+        at.schema.app_id,
+        at.entity.name,
+        query.order_by,
+        query.descending,
+        query.where,
+        query.dialect,
+        query.search,
+    ]
     return f"records:{json_of(asked)}"
 
 

@@ -6,11 +6,26 @@ from typing import TypeAlias
 
 from domain.kernel.events import LOGGED
 from domain.kernel.unit import Statement
-from domain.records.declared import AppSchema, ObjectType
+from domain.records import searching
+from domain.records.declared import AppSchema, ObjectType, SearchField
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import literal, quoted
 from domain.records.plan import column_type
-from domain.records.query import All, AnyOf, Condition, Linked, Linking, Not, Op, Order, SharedWith, Test
+from domain.records.query import (
+    All,
+    AnyOf,
+    Condition,
+    Key,
+    Linked,
+    Linking,
+    Not,
+    Op,
+    Order,
+    SharedWith,
+    Sought,
+    Test,
+)
+from domain.records.types import FieldType, NumberType
 
 ROW = "t"  # the alias of the row that conditions speak of
 # Columns of our own beside the fields' have names that no field can have.
@@ -35,11 +50,15 @@ class Params:
     """The values of a statement, numbered as they come."""
 
     values: list[object] = field(default_factory=list)
+    _known: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def add(self, value: object, type: str) -> str:
-        """`$n::type` for `value`."""
-        self.values.append(value)
-        return f"${len(self.values)}::{type}"
+        """`$n::type` for `value`; the same one for a value that is already there."""
+        key = (id(value), type)
+        if key not in self._known or value is None:  # the nulls of a statement are different things
+            self.values.append(value)
+            self._known[key] = len(self.values)
+        return f"${self._known[key]}::{type}"
 
 
 def relation(schema: AppSchema, entity: ObjectType) -> str:
@@ -94,6 +113,8 @@ def condition(schema: AppSchema, tested: Condition, params: Params, alias: str =
             return _linking(schema, tested, params, alias)
         case SharedWith():
             return _shared_with(tested, params, alias)
+        case Sought():
+            return _sought(tested, params, alias)
 
 
 def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, alias: str, word: str, empty: str) -> str:
@@ -142,14 +163,78 @@ def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:
     )
 
 
-def order_by(order: Sequence[Order]) -> str:
+def _sought(tested: Sought, params: Params, alias: str) -> str:
+    """Over the columns as they are, which there are indexes on; and over what is shown of them, where that differs."""
+    plain, seen = _texts(tested, alias)
+    met = _met(tested, plain, params)
+    if all(plain(field) == seen(field) for field in _searched(tested.entity)):
+        return met
+    return f"({met} AND {_met(tested, seen, params)})"
+
+
+def _met(tested: Sought, of: searching.Of, params: Params) -> str:
+    search = tested.entity.search
+    assert search is not None
+    words = f"({searching.words(search, of)})"
+    met = f"{words} @@ {searching.meant(search, params.add(tested.text, 'text'))}"
+    if not tested.alike:
+        return met
+    letters = f"({searching.letters(search, of)})"
+    alike = [f"{letters} %>> stoa.letters({params.add(word, 'text')})" for word in tested.alike]
+    if tested.exact is not None:
+        alike.append(f"{words} @@ {searching.meant(search, params.add(tested.exact, 'text'))}")
+    return f"({met} OR ({' AND '.join(alike)}))"
+
+
+def _relevance(tested: Sought, params: Params, alias: str) -> str:
+    """How well a row meets a search: above 1 where it has the words, from 0 to 1 where it has words like them."""
+    search, (_, of) = tested.entity.search, _texts(tested, alias)
+    assert search is not None
+    words = f"({searching.words(search, of)})"
+    meant = searching.meant(search, params.add(tested.text, "text"))
+    rank = f"1 + ts_rank({words}, {meant}, 1)::double precision"
+    if not tested.alike:
+        return f"({rank})"
+    letters = f"({searching.letters(search, of)})"
+    alike = [f"strict_word_similarity(stoa.letters({params.add(word, 'text')}), {letters})" for word in tested.alike]
+    similar = f"({' + '.join(alike)})::double precision / {len(alike)}"
+    return f"CASE WHEN {words} @@ {meant} THEN {rank} ELSE {similar} END"
+
+
+def _searched(entity: ObjectType) -> Sequence[SearchField]:
+    return () if entity.search is None else entity.search.fields
+
+
+def _texts(tested: Sought, alias: str) -> tuple[searching.Of, searching.Of]:
+    """The searched fields of a row: their columns, and what is shown of them."""
+
+    def column(field: SearchField) -> str:
+        return f"{alias}.{quoted(field.name)}"
+
+    def seen(field: SearchField) -> str:
+        return value(tested.entity.columns[field.name], alias)
+
+    return column, seen
+
+
+def sort_value(by: Key, params: Params, alias: str) -> str:
+    """What a row is sorted by."""
+    return _relevance(by, params, alias) if isinstance(by, Sought) else value(by, alias)
+
+
+def sort_type(by: Key) -> FieldType:
+    """The type of what rows are sorted by."""
+    return NumberType() if isinstance(by, Sought) else by.type
+
+
+def order_by(order: Sequence[Order], params: Params) -> str:
     """The ORDER BY list."""
-    return ", ".join(f"{value(o.field, ROW)} {'DESC' if o.descending else 'ASC'}" for o in order)
+    return ", ".join(f"{sort_value(o.by, params, ROW)} {'DESC' if o.descending else 'ASC'}" for o in order)
 
 
-def sort_key(order: Sequence[Order]) -> str:
-    """A row's place in an order, as the JSON array of its fields' texts: every value has one, and null is null."""
-    return f"to_json(ARRAY[{', '.join(f'{value(o.field, ROW)}::text' for o in order)}])::text"
+def sort_key(order: Sequence[Order], params: Params) -> str:
+    """A row's place in an order, as the JSON array of its keys' texts: every value has one, and null is null."""
+    return f"to_json(ARRAY[{', '.join(f'({sort_value(o.by, params, ROW)})::text' for o in order)}])::text"
 
 
 def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params) -> str:
@@ -159,15 +244,15 @@ def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params)
     it can be, with a plain bound on the first one, which an index on it understands.
     """
     first, place = order[0], key[0]
-    column = value(first.field, ROW)
+    column, type = sort_value(first.by, params, ROW), sort_type(first.by)
     rest = after_key(order[1:], key[1:], params) if len(order) > 1 else "false"
     if place is None:
         same = f"({column} IS NULL AND {rest})"
         return f"({column} IS NOT NULL OR {same})" if first.descending else same
-    bound = f"{params.add(place, 'text')}::{first.field.type.column}"
+    bound = f"{params.add(place, 'text')}::{type.column}"
     if first.descending:
         return f"({column} <= {bound} AND ({column} < {bound} OR {rest}))"
-    if first.field.required:
+    if isinstance(first.by, Sought) or first.by.required:
         return f"({column} >= {bound} AND ({column} > {bound} OR {rest}))"
     return f"({column} > {bound} OR {column} IS NULL OR ({column} = {bound} AND {rest}))"
 
@@ -194,7 +279,7 @@ class Select:
         # The page is found first and built into JSON after: a row that isn't shown costs no text.
         keys = [f"{ROW}.{quoted(name)}" for name in self.entity.stored]
         sql = f"SELECT {', '.join([*keys, *counted])} FROM {relation(self.schema, self.entity)} {ROW} WHERE {where}"
-        sql += f" ORDER BY {order_by(self.order)}"
+        sql += f" ORDER BY {order_by(self.order, params)}"
         if self.limit is not None:
             sql += f" LIMIT {params.add(self.limit, 'bigint')}"
         if self.offset:
@@ -213,7 +298,7 @@ class Select:
     def rowwise(self) -> Statement:
         """A row each: `doc`, and `key`, the JSON array of its sort key."""
         params = Params()
-        inner = self._inner(params, [self._document, f"{sort_key(self.order)} AS key"])
+        inner = self._inner(params, [self._document, f"{sort_key(self.order, params)} AS key"])
         return Statement(inner, tuple(params.values))
 
     @property

@@ -202,7 +202,7 @@ def _statement(at: Opened, plan: _Plan, first: int | None) -> Statement:
     sql = (
         f"SELECT (SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text AS doc "
         f"FROM {relation(at.schema, at.entity)} {ROW} WHERE {condition(at.schema, plan.where, params)} "
-        f"ORDER BY {order_by(plan.order)}"
+        f"ORDER BY {order_by(plan.order, params)}"
     )
     if first is not None:
         sql += f" LIMIT {params.add(first, 'bigint')}"

@@ -1,6 +1,6 @@
 """From an operation over the typed schema to a plan: one SQL statement, and where its values come from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,10 @@ from graphql import (
 from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
 from domain.kernel.unit import LookUp
+from domain.records import searching
 from domain.records.declared import ObjectType
 from domain.records.later import Later, Origin, filled, origin_of, plain, read_operand, traced
-from domain.records.query import ALWAYS, Op
+from domain.records.query import All, Condition, Op, Sought
 from domain.records.select import Compiler
 from domain.records.selection import (
     After,
@@ -48,6 +49,7 @@ from domain.records.selection import (
     Nodes,
     One,
     PageInfo,
+    Placing,
     RecordPart,
     Sort,
     Source,
@@ -106,8 +108,7 @@ class Paged:
 
     number: int
     scope: str
-    where: ValueNode | None
-    order_by: ValueNode | None
+    asked: tuple[ValueNode | None, ...]  # the arguments that say which records, and in what order
     after: ValueNode | None
 
     @property
@@ -119,6 +120,15 @@ class Paged:
     def key(self) -> str:
         """The name under which a run has the values in the cursor given."""
         return f"cursor key {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which records a list has, in what order, and the search among what says so."""
+
+    where: Condition
+    order: Sequence[Sort]
+    sought: Sought | None
 
 
 @dataclass(slots=True)
@@ -209,14 +219,13 @@ class QueryCompiler:
 
     def _listing(self, definition: GraphQLField, nodes: Sequence[FieldNode], entity: str) -> Listing:
         node, source = nodes[0], self._source(entity)
-        where = self._argument(node, "where")
         paged = self.paged.get(node.loc.start if node.loc else -1)
-        order = self._order(self._argument(node, "orderBy"), source.entity)
+        which = self._which(node, source.entity)
         return Listing(
             source=source,
-            parts=self._list_parts(nodes, definition, source.entity),
-            where=ALWAYS if where is None else TypedReader(self.schema, source.entity).read(where),
-            order=order,
+            parts=self._list_parts(nodes, definition, source.entity, which),
+            where=which.where,
+            order=which.order,
             limit=self._later(self._argument(node, "first", definition), "first", first_of),
             offset=self._offset(self._argument(node, "offset", definition)),
             after=self._after(paged),
@@ -233,11 +242,37 @@ class QueryCompiler:
         offset = self._later(value, "offset", _offset)
         return offset if isinstance(offset, Later) or offset else 0
 
-    def _order(self, given: Any, entity: ObjectType) -> list[Sort]:
+    def _which(self, node: FieldNode, entity: ObjectType) -> Which:
+        """What the arguments of a list say of its records."""
+        where, order = self._argument(node, "where"), self._argument(node, "orderBy")
+        conditions = [] if where is None else [TypedReader(self.schema, entity).read(where)]
+        sought = self._sought(self._argument(node, "search"), entity)
+        if sought is not None:
+            conditions.append(sought)
+        met = conditions[0] if len(conditions) == 1 else All(conditions)
+        return Which(met, self._order(order, entity, sought), sought)
+
+    def _sought(self, given: Any, entity: ObjectType) -> Sought | None:
+        if given is None or entity.search is None:
+            return None
+        read = searching.reader(entity.search)
+        origin, now = origin_of(given), read_operand(read, plain(given), "search")
+
+        def operand(part: Callable[[searching.Asked], str]) -> Any:
+            if origin is None:
+                return part(now)
+            return Later(origin.variable, origin.steps, "search", lambda text: part(read(text)))
+
+        alike = [operand(lambda asked, n=n: asked.alike[n]) for n in range(len(now.alike))]  # type: ignore[misc]
+        exact = operand(lambda asked: asked.exact) if now.exact else None
+        return Sought(entity, operand(lambda asked: asked.text), tuple(alike), exact)
+
+    def _order(self, given: Any, entity: ObjectType, sought: Sought | None) -> list[Sort]:
         sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(_listed(plain(given)))]
         if not sorts:
-            sorts = [Sort(entity.columns["created_at"], descending=True)]
-        if all(sort.through or sort.field.name != "id" for sort in sorts):
+            best = [] if sought is None else [Sort(sought, descending=True)]
+            sorts = [*best, Sort(entity.columns["created_at"], descending=True)]
+        if all(sort.through or sort.by is not entity.columns["id"] for sort in sorts):
             sorts.append(Sort(entity.columns["id"]))
         return sorts
 
@@ -250,9 +285,11 @@ class QueryCompiler:
         relation = names.relations[name]
         source = self._source(relation.entity)
         inner = self._sort(value, source.entity, f"{path}.{name}")
-        return Sort(inner.field, inner.descending, inner.nulls_first, ((relation.link, source), *inner.through))
+        return Sort(inner.by, inner.descending, inner.nulls_first, ((relation.link, source), *inner.through))
 
-    def _list_parts(self, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType) -> list[ListPart]:
+    def _list_parts(
+        self, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType, which: Which
+    ) -> list[ListPart]:
         type: Any = get_named_type(definition.type)
         parts: list[ListPart] = []
         for key, same in self._merged(selections_of(nodes)).items():
@@ -260,7 +297,7 @@ class QueryCompiler:
                 case "nodes":
                     parts.append(Nodes(key, self._record_parts(same, entity)))
                 case "edges":
-                    parts.append(Edges(key, self._edge_parts(same, entity)))
+                    parts.append(Edges(key, self._edge_parts(same, entity, which)))
                 case "pageInfo":
                     parts.append(PageInfo(key, self._page_info(same)))
                 case "totalCount":
@@ -273,12 +310,16 @@ class QueryCompiler:
                     parts.append(Constant(key, type.name))
         return parts
 
-    def _edge_parts(self, nodes: Sequence[FieldNode], entity: ObjectType) -> list[Cursor | Nodes | Constant]:
-        parts: list[Cursor | Nodes | Constant] = []
+    def _edge_parts(
+        self, nodes: Sequence[FieldNode], entity: ObjectType, which: Which
+    ) -> list[Cursor | Nodes | Placing | Constant]:
+        parts: list[Cursor | Nodes | Placing | Constant] = []
         for key, same in self._merged(selections_of(nodes)).items():
             match same[0].name.value:
                 case "cursor":
                     parts.append(Cursor(key))
+                case "searchRank":
+                    parts.append(Placing(key, which.sought))
                 case "node":
                     parts.append(Nodes(key, self._record_parts(same, entity)))
                 case _:

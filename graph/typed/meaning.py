@@ -11,7 +11,7 @@ from graph.typed.names import Relation
 class Reads:
     """What a field of the schema means; it is in the field's `extensions` under `reads`."""
 
-    kind: str  # list, one, value, relation, nodes, edges, node, cursor, pageInfo, total, info
+    kind: str  # list, one, value, relation, nodes, edges, node, cursor, placing, pageInfo, total, info
     entity: str = ""
     field: Field | None = None
     relation: Relation | None = None

@@ -6,6 +6,7 @@ statement whose text is the answer.
 """
 
 from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -40,9 +41,11 @@ from domain.kernel.ctx import Actor, Ctx
 from domain.kernel.errors import DomainError, Invalid, Missing
 from domain.kernel.seal import Seal
 from domain.kernel.unit import Statement, StatementRefused
+from domain.records import searching
 from domain.records.declared import AppSchema
 from domain.records.later import structure
 from domain.records.refusals import DeclarationChanged, record_refusal
+from domain.records.types import NotOfType
 from graph import limits
 from graph.documents import DocumentRefused, pick
 from graph.errors import refusal
@@ -70,12 +73,23 @@ class TypedOperation:
     node: OperationDefinitionNode
     paged: Mapping[int, Paged]
     exact: frozenset[str]  # variables whose values are structure: orders, flags
+    searched: frozenset[str]  # variables that are search texts
     declared: tuple[str, ...]
     defaults: Mapping[str, Any]
     checked: Bounded[Hashable, "MutationPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     sized_by: tuple[str, ...] = ()  # variables that say how much is asked for
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
     measured: Bounded[Hashable, bool] = field(default_factory=lambda: Bounded(PLANS_MAX))
+
+    def shape(self, name: str, value: Any) -> Hashable:
+        """What of a variable's value a plan depends on."""
+        if name in self.exact:
+            return orjson.dumps(value)
+        if name in self.searched and isinstance(value, str):
+            with suppress(NotOfType):  # refused by whoever compiles
+                return searching.asked(value).shape
+        shape: Hashable = structure(value)
+        return shape
 
     def measure(self, variables: Mapping[str, Any]) -> None:
         """Raises DocumentRefused when too much is asked for with these variables."""
@@ -219,7 +233,7 @@ class TypedSchemas:
             return variables
         more: dict[str, Any] = dict(variables)
         for paged in operation.paged.values():
-            asked = [_plain(paged.where, variables), _plain(paged.order_by, variables)]
+            asked = [_plain(argument, variables) for argument in paged.asked]
             text = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=str).decode()
             purpose = f"cursor:{tenant_id}:{paged.scope}:{text}"
             inner, outer = paged.pads
@@ -245,9 +259,7 @@ def _structure(operation: TypedOperation, variables: Mapping[str, Any]) -> tuple
     """What of the variables a plan depends on."""
     return tuple(
         [
-            (orjson.dumps(value) if name in operation.exact else structure(value))
-            if (value := variables.get(name, ...)) is not ...
-            else ...
+            operation.shape(name, value) if (value := variables.get(name, ...)) is not ... else ...
             for name in operation.declared
         ]
     )
@@ -378,7 +390,8 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
         paged=_paged(schema, document),
         exact=frozenset(exact),
         declared=tuple(d.variable.name.value for d in definitions),
-        sized_by=_sizes(document),
+        searched=frozenset(_given_to(document, "search")),
+        sized_by=tuple(_given_to(document, "first")),
         defaults={d.variable.name.value: _plain(d.default_value, {}) for d in definitions if d.default_value},
     )
 
@@ -404,22 +417,23 @@ class _Names(Visitor):
         self.found.add(node.name.value)
 
 
-class _Sizes(Visitor):
-    """Collects the variables given to `first`."""
+class _Given(Visitor):
+    """Collects the variables given to an argument."""
 
-    def __init__(self) -> None:
+    def __init__(self, argument: str) -> None:
         super().__init__()
+        self._argument = argument
         self.found: set[str] = set()
 
     def enter_argument(self, node: ArgumentNode, *_: Any) -> None:
-        if node.name.value == "first" and isinstance(node.value, VariableNode):
+        if node.name.value == self._argument and isinstance(node.value, VariableNode):
             self.found.add(node.value.name.value)
 
 
-def _sizes(document: DocumentNode) -> tuple[str, ...]:
-    sizes = _Sizes()
-    visit(document, sizes)
-    return tuple(sorted(sizes.found))
+def _given_to(document: DocumentNode, argument: str) -> list[str]:
+    given = _Given(argument)
+    visit(document, given)
+    return sorted(given.found)
 
 
 class _Lists(Visitor):
@@ -441,8 +455,7 @@ class _Lists(Visitor):
         self.found[node.loc.start] = Paged(
             number=len(self.found),
             scope=f"typed:{self._app_id}:{reads.entity}{link}",
-            where=values.get("where"),
-            order_by=values.get("orderBy"),
+            asked=tuple(values.get(name) for name in ("where", "orderBy", "search")),
             after=values.get("after"),
         )
 

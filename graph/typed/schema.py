@@ -51,6 +51,11 @@ SORT_ORDERS: Mapping[str, tuple[bool, bool | None]] = {  # descending, nulls fir
     "DESC_NULLS_LAST": (True, False),
 }
 
+SEARCH = (
+    'Words to find, the last one perhaps unfinished; "..." for a phrase, `or`, and `-` before what must not be there. '
+    "The best matches come first where no order is asked for."
+)
+
 
 @dataclass(frozen=True)
 class Rights:
@@ -273,6 +278,8 @@ class TypedSchema(GraphQLSchema):
             "after": GraphQLArgument(GraphQLString, description="The cursor to start behind."),
             "offset": GraphQLArgument(GraphQLNonNull(GraphQLInt), 0, description="How many to leave out first."),
         }
+        if self.app.types[entity].search is not None:
+            arguments["search"] = GraphQLArgument(GraphQLString, description=SEARCH)
         made: Any = GraphQLNonNull(self.types[f"{type}Connection"])
         return GraphQLField(made, arguments, description=description or None, extensions={"reads": reads})
 
@@ -514,16 +521,21 @@ def _connection(schema: TypedSchema, name: str, entity: ObjectType, names: Entit
 
 
 def _edge(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
-    return GraphQLObjectType(
-        name,
-        lambda: {
+    def fields() -> dict[str, GraphQLField]:
+        node: Any = GraphQLNonNull(schema.types[names.type])
+        made = {
             "cursor": GraphQLField(GraphQLNonNull(GraphQLString), extensions={"reads": Reads("cursor")}),
-            "node": GraphQLField(
-                GraphQLNonNull(schema.types[names.type]), extensions={"reads": Reads("node", entity.name)}
-            ),
-        },
-        description=f"One of a page of {names.many}, with its cursor.",
-    )
+            "node": GraphQLField(node, extensions={"reads": Reads("node", entity.name)}),
+        }
+        if entity.search is not None:
+            made["searchRank"] = GraphQLField(
+                GraphQLFloat,
+                description="How well it meets `search`: above 1 with all the words, up to 1 with words like them.",
+                extensions={"reads": Reads("placing")},
+            )
+        return made
+
+    return GraphQLObjectType(name, fields, description=f"One of a page of {names.many}, with its cursor.")
 
 
 def _where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:

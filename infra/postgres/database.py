@@ -79,6 +79,8 @@ def _connect_options() -> dict[str, Any]:
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
             "search_path": "stoa, public",
             "jit": "off",
+            # A third of what two words have in threes of letters is common to both: of five, one letter may be wrong.
+            "pg_trgm.strict_word_similarity_threshold": "0.33",
         },
     }
 
