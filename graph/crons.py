@@ -162,7 +162,7 @@ class CronsMutation:
         """Delete a cron with what is known of its runs. Returns what it was."""
         return await service.remove(info.context, app, id)
 
-    @mutation(access=TRIGGER, graphql_type=Job, refuses=OTHERS)
+    @mutation(access=TRIGGER, graphql_type=Job, refuses=[*OTHERS, Code.RATE_LIMITED])
     async def trigger_cron(self, info: Info, app: AppId, id: CronId) -> JobRow:
         """Hand in a cron's job now, whatever its schedule and overlap say, and whether it is enabled."""
         return await service.trigger(info.context, app, id)

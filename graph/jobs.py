@@ -111,7 +111,7 @@ class JobsQuery:
 
 @strawberry.type
 class JobsMutation:
-    @mutation(access=MAY_INVOKE, graphql_type=Job)
+    @mutation(access=MAY_INVOKE, graphql_type=Job, refuses=[Code.RATE_LIMITED])
     async def enqueue_job(
         self,
         info: Info,
@@ -122,7 +122,7 @@ class JobsMutation:
         """Hand in a job for an app's code. The app need not be installed: a job that nothing can do fails."""
         return (await service.enqueue(info.context, app, [_new(job or JobInput())], user))[0]
 
-    @mutation(access=MAY_INVOKE, graphql_type=list[Job])
+    @mutation(access=MAY_INVOKE, graphql_type=list[Job], refuses=[Code.RATE_LIMITED])
     async def enqueue_jobs(
         self,
         info: Info,

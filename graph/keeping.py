@@ -4,21 +4,24 @@ JSON that PostgreSQL built is in the data as text nobody has looked into. It is 
 again it would come out with other spaces, or with `1.10` as `1.1`.
 """
 
+import json
 from typing import Any
 
 import orjson
+
+from domain.kernel.rawjson import json_of
 
 TEXT = ""  # the key of an object that stands for JSON text; no field of an answer has the empty name
 
 
 def kept(data: Any) -> bytes:
     """The data of an answer, to be kept."""
-    return orjson.dumps(_marked(data))
+    return json_of(_marked(data)).encode()
 
 
 def restored(stored: bytes) -> Any:
     """The data that was kept."""
-    return _unmarked(orjson.loads(stored))
+    return _unmarked(json.loads(stored))
 
 
 def _marked(value: Any) -> Any:

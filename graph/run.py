@@ -312,8 +312,8 @@ class Runner:
         self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx, unit: OpenUnit, key: str
     ) -> Answer:
         """The operation's answer: kept with its key, or found there."""
-        asked = _hash(operation, variables)
-        kept = await idempotency.answer_of(ctx, key, asked)
+        asked = idempotency.Keyed(ctx.user(), key, _hash(operation, variables))
+        kept = await idempotency.answer_of(ctx, asked)
         if kept is not None:
             return Answer(keeping.restored(kept), replayed=True)
         looked = unit.uses
@@ -321,17 +321,17 @@ class Runner:
         async def let_go(most_s: float) -> None:
             """Nothing but the key was asked for: no connection waits with us, and others hear that we do."""
             if unit.uses == looked:
-                await idempotency.claim(ctx, key, asked, most_s)
+                await idempotency.claim(ctx, asked, most_s)
                 await unit.commit()
-                ctx.if_refused(lambda later: idempotency.give_up(later, key))
+                ctx.if_refused(lambda later: idempotency.give_up(later, asked))
 
         ctx.before_waiting = let_go
         answer = await self._once(operation, variables, ctx)
         if not answer.errors:
             if ctx.keeps_nothing:
-                await idempotency.give_up(ctx, key)
+                await idempotency.give_up(ctx, asked)
             else:
-                await idempotency.keep_answer(ctx, key, asked, keeping.kept(answer.data))
+                await idempotency.keep_answer(ctx, asked, keeping.kept(answer.data))
         return answer
 
     async def _once(self, operation: Executable, variables: Mapping[str, Any], ctx: Ctx) -> Answer:

@@ -104,6 +104,8 @@ class WebhooksMutation:
             Code.FORBIDDEN,
             Code.UPSTREAM_FAILED,
             Code.PAYLOAD_TOO_LARGE,
+            Code.CONFLICT,
+            Code.RATE_LIMITED,
         ],
     )
     async def receive_webhook(

@@ -32,6 +32,7 @@ class Invocation:
     session_id: UUID | None = None
     files: tuple[str, ...] = ()
     depth: int = 0
+    hooks: int = 0
     scope: list[str] | None = field(default=None)
 
 
@@ -60,13 +61,13 @@ async def invoke(
 
 
 async def begin_unattended(
-    ctx: Ctx, app_id: str, owner_id: UUID | None, message: str, trigger: Trigger, session_id: UUID | None
+    ctx: Ctx, app_id: str, owner_id: UUID | None, message: str, trigger: Trigger, session_id: UUID | None, hooks: int
 ) -> AgentRun:
     """Begin a run that nobody watches. Raises Missing, Denied, Invalid on `message`, Limited."""
     await delegations.need(ctx, app_id, owner_id)
     assert owner_id is not None
     scope = scope_of(trigger, app_id)
-    return await begin(ctx, Invocation(app_id, message, owner_id, trigger, session_id, scope=scope))
+    return await begin(ctx, Invocation(app_id, message, owner_id, trigger, session_id, hooks=hooks, scope=scope))
 
 
 async def begin(ctx: Ctx, asked: Invocation) -> AgentRun:
@@ -85,6 +86,7 @@ async def begin(ctx: Ctx, asked: Invocation) -> AgentRun:
         invoker_id=asked.invoker_id,
         trigger=asked.trigger,
         depth=asked.depth,
+        hooks=asked.hooks,
         scope=asked.scope,
         message=asked.message,
         files=list(asked.files),

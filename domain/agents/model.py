@@ -123,6 +123,7 @@ class AgentRun(Identified, Base):
     invoker_id: Mapped[UUID]  # for whom it acts
     trigger: Mapped[str]
     depth: Mapped[int]  # how many agents had it begun through each other
+    hooks: Mapped[int] = mapped_column(server_default="0")  # of records that led to it
     scope: Mapped[list[str] | None]  # keys it may not go beyond, whatever its agent and its invoker may
     message: Mapped[str]
     files: Mapped[list[Any]] = mapped_column(JSONB)

@@ -46,9 +46,11 @@ class UnattendedAgents(Protocol):
         message: str,
         trigger: Trigger,
         session_id: UUID | None = None,
+        hooks: int = 0,
     ) -> Reply:
         """The agent's answer, at the end of its run: that may take long, where it needs somebody's approval.
 
+        `hooks` is how many hooks of records led to it.
         Whoever stops waiting doesn't stop the run. Raises Missing without an agent; Denied without an owner who is
         enabled, may invoke the app, and has delegated to the agent; Failed with what the run ended by; Unavailable.
         """

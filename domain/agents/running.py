@@ -71,6 +71,7 @@ class Facts:
     invoker_id: UUID
     trigger: Trigger
     depth: int
+    hooks: int
     scope: list[str] | None
     message: str
     files: list[Any]
@@ -165,6 +166,7 @@ async def take_up(ctx: Ctx, run_id: UUID, holder_id: UUID) -> Facts | None:
         invoker_id=run.invoker_id,
         trigger=Trigger(run.trigger),
         depth=run.depth,
+        hooks=run.hooks,
         scope=run.scope,
         message=run.message,
         files=run.files,
@@ -186,6 +188,7 @@ class Running:
         supervision = facts.definition.supervision
         self._pace = Pace(supervision.policies if supervision else ())
         self._calls = 0
+        self._request = Request(door=DOOR, hooks=facts.hooks)
         self.summaries: list[sessions.Summary] = []
 
     # Whose rights it has.
@@ -202,7 +205,7 @@ class Running:
     async def perform(self, work: Work[T]) -> T:
         """Work of the run's own book-keeping."""
         actor = Actor(self.facts.tenant_id, self.facts.agent_id, delegator_id=self.facts.invoker_id)
-        return await self.around.perform(actor, Request(door=DOOR), work)
+        return await self.around.perform(actor, self._request, work)
 
     def tell(self, kind: str, body: Mapping[str, Any]) -> None:
         """Tell those who follow the run."""
@@ -290,7 +293,7 @@ class Running:
                 await _close(ctx, self.facts.id, use, Outcome(result), began)  # known as done if, and only if, it is
                 return result
 
-            return await self.around.perform(actor, Request(door=DOOR), done)
+            return await self.around.perform(actor, self._request, done)
         match tool.name:
             case "call_action":
                 return bounded(await self._call_action(args, actor))
@@ -302,8 +305,7 @@ class Running:
 
     async def _call_action(self, args: Node, actor: Actor) -> Any:
         app, action, input = args.text("app"), args.text("action"), args.raw("input", default={})
-        request = Request(door=DOOR)
-        await self.around.perform(actor, request, lambda ctx: workers.may_call_action(ctx, app, action))
+        await self.around.perform(actor, self._request, lambda ctx: workers.may_call_action(ctx, app, action))
         caller = self._worker_caller(actor)
         return await self.around.ports.workers.rpc(self.facts.tenant_id, app, action, input, caller, RPC_TIMEOUT_S)
 
@@ -314,7 +316,7 @@ class Running:
         async def called(ctx: Ctx) -> Any:
             return await integrations.call(ctx, own, id, action, input)
 
-        return await self.around.perform(actor, Request(door=DOOR), called)
+        return await self.around.perform(actor, self._request, called)
 
     async def _invoke_agent(self, args: Node, actor: Actor) -> Any:
         """The answer of another agent, which may do no more than this one."""
@@ -326,9 +328,15 @@ class Running:
         if not actor.grants.allows(app_key(app, "invoke")):
             raise permission_denied(app_key(app, "invoke"))
         asked = invoking.Invocation(
-            app, message, self.facts.invoker_id, Trigger.AGENT, depth=1, scope=sorted(actor.grants.keys)
+            app,
+            message,
+            self.facts.invoker_id,
+            Trigger.AGENT,
+            depth=1,
+            hooks=self.facts.hooks,
+            scope=sorted(actor.grants.keys),
         )
-        run = await self.around.perform(actor, Request(door=DOOR), lambda ctx: invoking.begin(ctx, asked))
+        run = await self.around.perform(actor, self._request, lambda ctx: invoking.begin(ctx, asked))
         async for event in self.around.ports.agents.follow(self.facts.tenant_id, run.id):
             if event.kind == "chunk":
                 self.tell("sub_agent_chunk", {"app_id": app, "delta": event.body["delta"]})
@@ -454,7 +462,9 @@ class Running:
 
     def _worker_caller(self, actor: Actor) -> WorkerCaller:
         keys = tuple(sorted(actor.grants.keys))
-        return WorkerCaller(actor.user_id, actor.email, keys, delegator_id=self.facts.invoker_id)
+        return WorkerCaller(
+            actor.user_id, actor.email, keys, delegator_id=self.facts.invoker_id, hooks=self.facts.hooks
+        )
 
     # The end.
 

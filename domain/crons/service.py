@@ -23,7 +23,7 @@ from domain.jobs import service as jobs
 from domain.jobs.model import Job, JobKind, JobOrigin
 from domain.jobs.service import NewJob
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Denied, Invalid, Missing, Reason, permission_denied
+from domain.kernel.errors import Conflict, Denied, Invalid, Limited, Missing, Reason, permission_denied
 from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.rawjson import json_of
 from domain.kernel.unit import UNIQUE_STATE, Statement, StatementRefused
@@ -265,7 +265,7 @@ async def _declared(ctx: Ctx, app_id: str, new: NewCron, row: Cron | None) -> No
 async def trigger(ctx: Ctx, app_id: str, id: UUID) -> Job:
     """Hand in the cron's job now, whatever its schedule and overlap say, and whether it is enabled.
 
-    Raises Denied, Missing.
+    Raises Denied, Missing, Limited.
     """
     row = await _one(ctx, app_id, id, "cron.trigger")
     return await _hand_in(ctx, row, orjson.loads(str(row.payload)), None)
@@ -298,13 +298,18 @@ async def fire_due(ctx: Ctx, process_id: int) -> int:
 async def _fire(ctx: Ctx, row: Cron, now: datetime, process_id: int) -> None:
     waiting = await jobs.waiting(ctx, row.id)
     most = 1 if row.overlap == Overlap.SKIP else WAITING_MAX
-    job = None if waiting >= most else await _hand_in(ctx, row, _due_payload(row), row.id)
+    job, why = None, f"{waiting} waiting or running already"
+    if waiting < most:
+        try:
+            job = await _hand_in(ctx, row, _due_payload(row), row.id)
+        except Limited as refused:
+            why = refused.message
     run = CronRun(
         tenant_id=row.tenant_id,
         cron_id=row.id,
         number=row.number,
         status=RunStatus.SUCCEEDED if job is not None else RunStatus.SKIPPED,
-        message="1 job" if job is not None else f"0 jobs: {waiting} waiting or running already",
+        message="1 job" if job is not None else f"0 jobs: {why}",
         process_id=process_id,
         job_id=None if job is None else job.id,
         due_at=row.next_at,

@@ -78,6 +78,7 @@ class Job(Identified, Base):
     user_id: Mapped[UUID | None]  # in whose name
     cron_id: Mapped[UUID | None]
     hook_id: Mapped[UUID | None]  # of the hook that wrote it; its payload is a record then
+    hooks: Mapped[int] = mapped_column(server_default="0")  # that led to it, each by what the one before had done
     fence: Mapped[int]
     holder: Mapped[UUID | None]
     leased_until: Mapped[datetime | None]

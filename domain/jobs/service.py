@@ -17,7 +17,7 @@ from domain.hooks.model import RecordHook
 from domain.jobs.events import JobChanged
 from domain.jobs.model import FINISHED, Job, JobKind, JobOrigin, JobStatus
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Denied, Invalid, Missing
+from domain.kernel.errors import Conflict, Denied, Invalid, Limited, Missing
 from domain.kernel.ids import parse_uuid, uuid7
 from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.rawjson import RawJson, json_of
@@ -26,6 +26,8 @@ from domain.kernel.unit import Statement
 
 PAYLOAD_BYTES_MAX = 768 * 1024  # a message to deployed code has at most a MiB
 AT_ONCE_MAX = 1_000
+WAITING_MAX = 100_000  # of an app; what hooks hand in is counted, and never refused, since records are not
+AGAIN_S = 5.0
 PRIORITY_MIN, PRIORITY_MAX = -10, 10
 ATTEMPTS_MAX = 100
 BACKOFF_S_DEFAULT, BACKOFF_S_MAX = 10, 3600
@@ -56,7 +58,7 @@ async def enqueue(ctx: Ctx, app_id: str, new: Sequence[NewJob], user_id: UUID | 
     """Hand in jobs for an app's code, all of them or none. Whether the app is installed is not asked.
 
     They run in the caller's name: in that of another, `user_id`, only the system itself lets them run.
-    Raises Denied; Invalid on a job's part.
+    Raises Denied; Invalid on a job's part; Limited.
     """
     ctx.need(app_key(app_id, "invoke"))
     if user_id is not None and user_id != ctx.user():
@@ -90,7 +92,7 @@ def check_payload(payload: Any, path: str = "payload") -> None:
 
 
 async def put(ctx: Ctx, app_id: str, new: Sequence[NewJob], user_id: UUID | None) -> Sequence[Job]:
-    """Store jobs, in the name of `user_id`. For other areas: nobody is asked who may."""
+    """Store jobs, in the name of `user_id`, all or none. For other areas: nobody is asked who may. Raises Limited."""
     ids = [uuid7() for _ in new]
     columns = (
         ids,
@@ -103,9 +105,10 @@ async def put(ctx: Ctx, app_id: str, new: Sequence[NewJob], user_id: UUID | None
         [job.cron_id for job in new],
         [job.origin for job in new],
     )
-    stored = {
-        row["id"]: row for row in await ctx.fetch(Statement(_PUT_SQL, (ctx.tenant_id, app_id, user_id, *columns)))
-    }
+    asked = Statement(_PUT_SQL, (ctx.tenant_id, app_id, user_id, *columns, WAITING_MAX - len(new)))
+    stored = {row["id"]: row for row in await ctx.fetch(asked)}
+    if len(stored) < len(new):
+        raise Limited(f"{WAITING_MAX} jobs of the app are waiting already", retry_after_s=AGAIN_S)
     return [Job(**{**stored[id], "payload": RawJson(stored[id]["payload"])}) for id in ids]
 
 
@@ -122,6 +125,11 @@ WITH stored AS (
         $4::uuid[], $5::text[], $6::int[], $7::timestamptz[], $8::text[], $9::int[], $10::int[], $11::uuid[],
         $12::text[]
     ) WITH ORDINALITY AS n (id, kind, priority, run_at, payload, attempts_max, backoff_s, cron_id, origin, place)
+    WHERE (
+        SELECT count(*) FROM (
+            SELECT FROM stoa.jobs WHERE status = 'pending' AND tenant_id = $1 AND app_id = $2 LIMIT $13::int + 1
+        ) w
+    ) <= $13::int
     ORDER BY n.place
     RETURNING *
 ), told AS (

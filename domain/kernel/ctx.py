@@ -46,6 +46,7 @@ class Request:
     id: str = ""
     door: str = "internal"
     client_ip: str | None = None
+    hooks: int = 0  # how many hooks of records led to it, each by what the one before had done
 
 
 Apart = Callable[[Callable[["Ctx"], Awaitable[Any]]], Awaitable[Any]]

@@ -221,7 +221,9 @@ async def _documents(ctx: Ctx, at: Opened, query: Query, select: Select, scope: 
 def author(ctx: Ctx) -> Author:
     """Who writes, as the audit log has it."""
     delegator = ctx.actor.delegator_id
-    return Author(user_id=str(ctx.user()), delegator_id=str(delegator or ""), door=ctx.request.door)
+    return Author(
+        user_id=str(ctx.user()), delegator_id=str(delegator or ""), door=ctx.request.door, hooks=ctx.request.hooks
+    )
 
 
 async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:

@@ -341,11 +341,18 @@ class Author:
     user_id: object = ""
     delegator_id: object = ""
     door: object = ""
+    hooks: int = 0  # that led to it
 
 
 def signing(author: Author, params: Params) -> str:
     """A SELECT that says who writes from now on, until the transaction ends."""
-    told = (("stoa.actor", author.user_id), ("stoa.delegator", author.delegator_id), ("stoa.door", author.door))
+    told: tuple[tuple[str, object], ...] = (
+        ("stoa.actor", author.user_id),
+        ("stoa.delegator", author.delegator_id),
+        ("stoa.door", author.door),
+    )
+    if author.hooks:
+        told = (*told, ("stoa.hooks", str(author.hooks)))
     settings = ", ".join(f"set_config('{name}', {params.add(value, 'text')}, true)" for name, value in told)
     return f"SELECT {settings}"
 

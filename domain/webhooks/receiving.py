@@ -1,6 +1,8 @@
 """What others post to incoming webhooks, and what is done with it. Who has the URL may; no other rights are asked."""
 
 import base64
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from sqlalchemy import select
 from domain.access import service as access
 from domain.access.permissions import app_key
 from domain.agents import delegations
+from domain.idempotency import service as idempotency
 from domain.identity import service as identity
 from domain.identity.model import AccountKind
 from domain.integrations import webhooks as integrations
@@ -20,6 +23,7 @@ from domain.jobs.model import JobKind, JobOrigin
 from domain.jobs.service import NewJob
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Missing, TooLarge
+from domain.kernel.rawjson import json_of
 from domain.kernel.secret import SecretText
 from domain.kernel.upload import Upload
 from domain.secrets import service as secrets
@@ -54,7 +58,8 @@ async def receive(ctx: Ctx, token: str, headers: Mapping[str, str], body: Upload
     """Do what the webhook of this token does with what was posted; the answer of the app's code. No rights are asked.
 
     Raises Missing for no token of ours; Denied for a signature that is none, and without an owner who may invoke the
-    app; TooLarge; Failed with what the app says of it; Unavailable.
+    app; TooLarge; Conflict for a delivery that is being worked on; Failed with what the app says of it; Limited;
+    Unavailable.
     """
     if not 0 < len(token) <= TOKEN_CHARS_MAX:
         raise Missing("invalid webhook token")
@@ -105,10 +110,42 @@ async def _read(body: Upload | None) -> bytes:
 
 
 async def _received(ctx: Ctx, to: _Receiver, headers: Mapping[str, str], raw: bytes) -> Any:
-    if to.signed_only or signature.is_signed(headers):
+    signed = to.signed_only or signature.is_signed(headers)
+    if signed:
         signature.check(headers, raw, to.secret, ctx.now)
     if to.by is None or to.by.user_id is None:
         raise Denied("the webhook's owner may not invoke the app any more")
+    if not signed:
+        return await _done(ctx, to, headers, raw)
+    # A signature is of one delivery: one that comes again is answered as the first time, and nothing is done.
+    key = f"webhook:{to.id}:{signature.said(headers)}"
+    asked = idempotency.Keyed(to.by.user_id, key, hashlib.sha256(raw).digest())
+    kept = await ctx.apart(lambda first: _claimed(first, to.tenant_id, asked))
+    if kept is not None:
+        return json.loads(kept)
+    ctx.if_refused(lambda later: _given_up(later, to.tenant_id, asked))
+    answer = await _done(ctx, to, headers, raw)
+    await idempotency.keep_answer(ctx, asked, json_of(answer).encode())
+    return answer
+
+
+async def _claimed(ctx: Ctx, tenant_id: UUID, asked: idempotency.Keyed) -> bytes | None:
+    """The answer to this delivery, as JSON; without one it is ours to do."""
+    ctx.enter(tenant_id)
+    kept = await idempotency.answer_of(ctx, asked)
+    if kept is None:
+        await idempotency.claim(ctx, asked, RPC_TIMEOUT_S + ROOM_S)
+    return kept
+
+
+async def _given_up(ctx: Ctx, tenant_id: UUID, asked: idempotency.Keyed) -> None:
+    ctx.enter(tenant_id)
+    await idempotency.give_up(ctx, asked)
+
+
+async def _done(ctx: Ctx, to: _Receiver, headers: Mapping[str, str], raw: bytes) -> Any:
+    """Hand it on; what the app's code answers."""
+    assert to.by is not None
     if to.method == AGENT:
         await ctx.apart(lambda then: _tell_agent(then, to, raw))
         return {"status": "accepted"}

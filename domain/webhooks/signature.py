@@ -19,17 +19,22 @@ def is_signed(headers: Mapping[str, str]) -> bool:
     return TIMESTAMP in headers or SIGNATURE in headers
 
 
+def said(headers: Mapping[str, str]) -> str:
+    """The signature, in hexadecimal if it is one."""
+    return headers.get(SIGNATURE, "").removeprefix("sha256=")
+
+
 def check(headers: Mapping[str, str], body: bytes, secret: SecretText | None, now: datetime) -> None:
     """Raises Denied for a signature that is not ours, or was made too long ago. Names of headers are in lower case."""
-    said, signature = headers.get(TIMESTAMP, ""), headers.get(SIGNATURE, "")
-    if not said or not signature:
+    at, signature = headers.get(TIMESTAMP, ""), said(headers)
+    if not at or not signature:
         raise Denied(f"a signature needs both {TIMESTAMP} and {SIGNATURE}")
     if secret is None:
         raise Denied("the webhook has no signing secret")
-    if not (said.isascii() and said.isdecimal() and len(said) < 16):
+    if not (at.isascii() and at.isdecimal() and len(at) < 16):
         raise Denied(f"{TIMESTAMP} must be the seconds since 1970")
-    if not -AHEAD_S <= now.timestamp() - int(said) <= OLD_S:
+    if not -AHEAD_S <= now.timestamp() - int(at) <= OLD_S:
         raise Denied("the signature's timestamp is too old, or ahead of time")
-    made = hmac.new(secret.text.encode(), said.encode() + b"." + body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(made.encode(), signature.removeprefix("sha256=").encode()):
+    made = hmac.new(secret.text.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(made.encode(), signature.encode()):
         raise Denied("the signature is wrong")

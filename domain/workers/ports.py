@@ -32,6 +32,7 @@ class WorkerCaller:
     connection_id: str | None = None
     delegator_id: UUID | None = None  # the human an agent acts for, for the audit log
     door: str = "collection"  # how the audit log calls the way by which the worker's changes came
+    hooks: int = 0  # see `domain.kernel.ctx.Request`
 
 
 NOBODY = WorkerCaller(None, "")

@@ -65,10 +65,11 @@ class LocalModel:
     def _events(self, asked: Asked) -> Iterator[dict[str, Any]]:
         tools = asked.get("tools") or []
         hearing = Hearing([tool["function"]["name"] for tool in tools])
-        finish = "stop"
+        finish, tokens = "stop", 0
         for chunk in self._chunks(asked, tools):
             choice = chunk["choices"][0]
             finish = choice["finish_reason"] or finish
+            tokens += "content" in choice["delta"]
             said = hearing.take(choice["delta"].get("content") or "")
             if said:
                 yield _event(asked, {"content": said})
@@ -78,8 +79,9 @@ class LocalModel:
         if calls:
             yield _event(asked, {"tool_calls": [call.spelled(index) for index, call in enumerate(calls)]})
         yield _event(asked, {}, "tool_calls" if calls and finish == "stop" else finish)
-        total = self._llama.n_tokens
-        yield {**_event(asked, {}), "choices": [], "usage": {"prompt_tokens": total, "total_tokens": total}}
+        asked_tokens = max(0, self._llama.n_tokens - tokens)
+        usage = {"prompt_tokens": asked_tokens, "completion_tokens": tokens, "total_tokens": asked_tokens + tokens}
+        yield {**_event(asked, {}), "choices": [], "usage": usage}
 
     def _chunks(self, asked: Asked, tools: list[Any]) -> Iterator[Any]:
         messages: Any = for_template(asked["messages"], tools, self._template)

@@ -122,9 +122,10 @@ class Runs:
         message: str,
         trigger: Trigger,
         session_id: UUID | None = None,
+        hooks: int = 0,
     ) -> Reply:
         async def begun(ctx: Ctx) -> Reply:
-            run = await invoking.begin_unattended(ctx, app_id, owner_id, message, trigger, session_id)
+            run = await invoking.begin_unattended(ctx, app_id, owner_id, message, trigger, session_id, hooks)
             return Reply("", run.session_id, run.id)
 
         began = await self.perform(Actor(tenant_id, owner_id), Request(door=trigger), begun)

@@ -147,7 +147,7 @@ class Dispatcher:
         payload = orjson.loads(job.payload)
         if job.kind is JobKind.AGENT:
             return await self._told_agent(job, actor, payload)
-        caller = WorkerCaller(job.user_id, actor.email)
+        caller = WorkerCaller(job.user_id, actor.email, hooks=job.hooks)
         return await self._platform.workers.run_job(job.tenant_id, job.app_id, str(job.id), payload, caller)
 
     async def _told_agent(self, job: Taken, actor: Actor, payload: Any) -> Any:
@@ -159,7 +159,7 @@ class Dispatcher:
             )
         message = message_of(job.origin, payload)
         reply = await self._platform.ports.agents.invoke(
-            job.tenant_id, job.app_id, owner_id, message, TRIGGERS[job.origin]
+            job.tenant_id, job.app_id, owner_id, message, TRIGGERS[job.origin], hooks=job.hooks
         )
         return {"response": reply.response, "session_id": str(reply.session_id)}
 

@@ -34,6 +34,7 @@ class Taken:
     payload: str
     user_id: UUID | None
     hook_id: UUID | None
+    hooks: int
     attempts: int
     losses: int
     attempts_max: int
@@ -136,10 +137,10 @@ WITH RECURSIVE queues AS (
         leased_until = clock_timestamp() + make_interval(secs => $2::int), started_at = clock_timestamp()
     FROM free WHERE j.id = free.id
     RETURNING j.id, j.fence, j.tenant_id, j.app_id, j.kind, j.origin, j.payload::text AS payload, j.user_id, j.hook_id,
-        j.attempts, j.losses, j.attempts_max, j.backoff_s, j.run_at, j.status, j.priority, j.number
+        j.hooks, j.attempts, j.losses, j.attempts_max, j.backoff_s, j.run_at, j.status, j.priority, j.number
 ), told AS ({_TOLD})
-SELECT id, fence, tenant_id, app_id, kind, origin, payload, user_id, hook_id, attempts, losses, attempts_max, backoff_s,
-    run_at
+SELECT id, fence, tenant_id, app_id, kind, origin, payload, user_id, hook_id, hooks, attempts, losses, attempts_max,
+    backoff_s, run_at
 FROM changed ORDER BY priority DESC, run_at, number
 """
 _KEEP_SQL = """

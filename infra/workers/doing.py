@@ -71,7 +71,7 @@ class Doing:
 
     async def _perform(self, tenant_id: UUID, caller: WorkerCaller, work: Work[T]) -> T:
         actor = await self._platform.actor(tenant_id, caller)
-        return await self._platform.perform(actor, Request(door=caller.door), work)
+        return await self._platform.perform(actor, Request(door=caller.door, hooks=caller.hooks), work)
 
     # Records.
 

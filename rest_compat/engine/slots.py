@@ -285,6 +285,8 @@ def _nonsense(document: RouteDocument, slot: Slot) -> Iterator[str]:
         yield f"a spelling stands for what is no {leaf}"
     if slot.lenient and problems(slot.invalid, slot.type):
         yield f"invalid does not fit the type {slot.type}"
+    if slot.whole_body and not is_list(slot.type) and _is_one_word(leaf):
+        yield f"the whole body would be one {slot.type}: name the field it is in"
     if slot.whole_body and slot.aliases:
         yield "the whole body has no other names"
     if slot.name == ANYTHING and slot.place not in ("QUERY", "FILE"):
@@ -294,6 +296,13 @@ def _nonsense(document: RouteDocument, slot: Slot) -> Iterator[str]:
 def _has_case(leaf: Any) -> bool:
     return isinstance(leaf, GraphQLEnumType) or (
         isinstance(leaf, GraphQLScalarType) and scalar_kind(leaf) in ("string", "boolean")
+    )
+
+
+def _is_one_word(leaf: Any) -> bool:
+    """Whether it is a text, a number or the like: nothing that a body is by itself."""
+    return isinstance(leaf, GraphQLEnumType) or (
+        isinstance(leaf, GraphQLScalarType) and scalar_kind(leaf) in ("string", "boolean", "integer", "number")
     )
 
 

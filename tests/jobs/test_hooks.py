@@ -9,7 +9,7 @@ from tests import build
 from tests.build import Collections
 from tests.harness import Person, Stoa
 from tests.jobs.handing_in import ended
-from tests.workers.hosting import eventually
+from tests.workers.hosting import RunningHost, deployed, eventually
 
 CREATE = """
 mutation ($app: ID!, $entity: String!, $operation: HookOperation!, $action: HookAction!, $config: JSONObject) {
@@ -162,3 +162,25 @@ def test_an_app_that_is_gone_has_no_hooks(stoa: Stoa, admin: Person) -> None:
     create(admin, app="gone")
     assert admin.client.delete("/api/v1/apps/gone").status_code == 200
     eventually(lambda: stoa.sql("SELECT count(*) AS n FROM stoa.record_hooks")[0]["n"] == 0, 1)
+
+
+LOOP = """
+serve({rpc: {}, onJob: async ({record}, caller, ctx) => {
+  await ctx.collection("drops").insert({size: record.size + 1});
+  return record.size;
+}});
+"""
+
+
+def test_hooks_that_fire_each_other_come_to_an_end_and_it_is_told(stoa: Stoa, admin: Person, host: RunningHost) -> None:
+    drops = build.app(admin, build.entity("drops", build.field("size", "number")), app_id="rain")
+    deployed(admin, "rain", LOOP)
+    hook = create(admin, "rain", "drops")
+    drops.create("drops", size=0)
+    assert eventually(lambda: [job["status"] for job in jobs(stoa, hook)].count("failed"), 20)
+    told = jobs(stoa, hook)
+    assert [job["status"] for job in told] == ["completed"] * 8 + ["failed"]
+    assert told[-1]["error"] == "hooks led to each other 8 times in a row"
+    assert sorted(row["size"] for row in drops.query("drops")["data"]) == list(range(9))
+    drops.create("drops", size=100)  # by itself again
+    assert eventually(lambda: len(jobs(stoa, hook)) == 18, 20)

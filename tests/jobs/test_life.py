@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from domain.jobs import service
 from domain.jobs.service import AT_ONCE_MAX, PAYLOAD_BYTES_MAX
 from tests import build
 from tests.harness import Person, Stoa
@@ -211,3 +212,21 @@ def test_pages_of_jobs_hold_each_once(admin: Person, works: App) -> None:
         after = page["pageInfo"]["endCursor"]
     assert found == ids[::-1]
     assert (page["totalCount"], page["pageInfo"]["hasNextPage"]) == (7, False)
+
+
+def test_only_so_many_jobs_of_an_app_wait(stoa: Stoa, admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of an app that has as many, or would have more; what was called off does not count."""
+    monkeypatch.setattr(service, "WAITING_MAX", 3)
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    ids = [enqueue(admin, "crowded", runAt=later) for _ in range(2)]
+    many = "mutation ($jobs: [JobInput!]!) { enqueueJobs(app: \"crowded\", jobs: $jobs) { id } }"  # fmt: skip
+    assert admin.code(many, jobs=[{"runAt": later}] * 2) == "RATE_LIMITED"
+    assert stoa.sql("SELECT count(*) AS n FROM stoa.jobs WHERE app_id = 'crowded'") == [{"n": 2}]
+    enqueue(admin, "crowded", runAt=later)
+    answer = admin.client.post("/api/v1/apps/crowded/jobs", json={})
+    assert (answer.status_code, answer.json()["error"]) == (429, "3 jobs of the app are waiting already")
+    assert answer.headers["retry-after"] == "5"
+    enqueue(admin, "elsewhere", runAt=later)
+    admin.data(CANCEL, app="crowded", id=ids[0])
+    enqueue(admin, "crowded", runAt=later)
+    assert admin.code(ENQUEUE, app="crowded", job={"runAt": later}) == "RATE_LIMITED"

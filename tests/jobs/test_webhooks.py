@@ -13,9 +13,17 @@ from tests.harness import Person, Stoa, at_once
 from tests.workers.hosting import App, RunningHost, deployed
 
 CODE = """
+let calls = 0;
 serve({rpc: {
   hear: (params) => params,
   whose: (params, caller) => caller.userId,
+  count: () => { calls += 1; return calls },
+  once: async ({body}) => {
+    if (body.ms) await new Promise((resolve) => setTimeout(resolve, body.ms));
+    calls += 1;
+    if (body.fail) throw new Error("not now");
+    return calls;
+  },
   fail: () => { throw new Error("no such parcel") },
 }});
 """
@@ -108,6 +116,36 @@ def test_signatures_count_with_or_without_their_prefix_and_may_be_demanded(
     assert anybody.post(hook["url"], content=body, headers=signed(hook["signingSecret"], body)).status_code == 403
     assert anybody.post(hook["url"], content=body, headers=signed("chosen by the other side", body)).is_success
     assert admin.code(UPDATE, id=hook["id"], signingSecret="short") == "INVALID_INPUT"
+
+
+def test_a_signed_delivery_that_comes_again_is_answered_as_before_and_done_once(
+    stoa: Stoa, admin: Person, desk: App
+) -> None:
+    hook, body = create(admin, "again", "once"), b'{"n": 1}'
+    headers = signed(hook["signingSecret"], body)
+    first, again = (stoa.client().post(hook["url"], content=body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code, again.json()) == (200, 200, first.json())
+    bare = {**headers, "x-webhook-signature": headers["x-webhook-signature"].removeprefix("sha256=")}
+    assert stoa.client().post(hook["url"], content=body, headers=bare).json() == first.json()
+    other = b'{"n": 2}'
+    next = stoa.client().post(hook["url"], content=other, headers=signed(hook["signingSecret"], other))
+    assert next.json() == first.json() + 1
+    unsigned = [stoa.client().post(hook["url"], content=body).json() for _ in range(2)]
+    assert unsigned == [first.json() + 2, first.json() + 3]
+
+
+def test_a_delivery_that_failed_is_done_again_and_one_in_flight_is_not(stoa: Stoa, admin: Person, desk: App) -> None:
+    hook, body = create(admin, "fails once", "once"), b'{"fail": true}'
+    headers = signed(hook["signingSecret"], body)
+    before = desk.call("count")
+    for _ in range(2):
+        assert stoa.client().post(hook["url"], content=body, headers=headers).status_code == 500
+    assert desk.call("count") == before + 3
+    slow = b'{"ms": 700}'
+    headers = signed(hook["signingSecret"], slow)
+    answers = at_once([lambda: stoa.client().post(hook["url"], content=slow, headers=headers) for _ in range(3)])
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+    assert desk.call("count") == before + 5
 
 
 def test_another_url_ends_the_one_before(stoa: Stoa, admin: Person, desk: App) -> None:

@@ -235,6 +235,7 @@ def test_what_cannot_be_compiled_is_told(tmp_path: Path, document: str, message:
     ("declared", "message"),
     [
         ("$a: JSONObject ▶@param(in: BODY, aliases: [\"x\"])", "the whole body has no other names"),
+        ("$a: Int ▶@param(in: BODY)", "the whole body would be one Int: name the field it is in"),
         ("$a: JSONObject @param(in: BODY), ▶$b: JSON @param(in: BODY)", "the whole body is taken more than once"),
         ("$u: Upload @param(in: RAW), ▶$b: JSON", "a raw body is nothing else besides"),
         ("$b: JSON, ▶$u: Upload @param(in: RAW)", "a raw body is nothing else besides"),
@@ -248,6 +249,7 @@ def test_bodies_that_cannot_be(tmp_path: Path, declared: str, message: str) -> N
     folder.mkdir()
     used = {"$a": "any: $a", "$b": "object: $b", "$u": "upload: $u"}
     arguments = ", ".join(argument for variable, argument in used.items() if f"{variable}:" in declared)
+    arguments = arguments.replace("any: $a", "number: $a") if "$a: Int" in declared else arguments
     arguments = arguments.replace("any: $a", "words: $a") if "[String!]" in declared else arguments
     arguments = arguments.replace("object: $b", "any: $b") if "$a" not in declared else arguments
     arguments = arguments.replace("any: $a", "object: $a").replace("object: $b", "any: $b")
