@@ -57,6 +57,7 @@ class Operation:
     kept: bool
     label: str
     source: str = ""  # its document's text, of one that is not stored
+    single: bool = False
 
     async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
         """Run the query or mutation."""
@@ -67,11 +68,6 @@ class Operation:
     ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
         """Begin the subscription."""
         return await subscribed(self.schema, self.document, self.node, variables, ctx)
-
-    @property
-    def single(self) -> bool:
-        """Whether one statement is all it does: nobody knows what resolvers do."""
-        return False
 
     @property
     def type(self) -> OperationType:
@@ -96,9 +92,15 @@ class Prepared:
 class Documents:
     """Prepares documents for one schema, and remembers those that were asked last."""
 
-    def __init__(self, schema: GraphQLSchema, public_fields: Mapping[tuple[str, str], Level]) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        public_fields: Mapping[tuple[str, str], Level],
+        concluding_fields: frozenset[str] = frozenset(),
+    ) -> None:
         self._schema = schema
         self._public = public_fields
+        self._concluding = concluding_fields
         self._paged = limits.paged_fields(schema)
         self._known: OrderedDict[str, Prepared] = OrderedDict()
         self._known_chars = 0
@@ -116,14 +118,29 @@ class Documents:
         if prepared.introspection and anonymous:
             raise _introspection_refused()
         node = pick(prepared.document, name)
-        return Operation(
-            self._schema, prepared.document, node, *self._open_to(prepared.document, node), "ad hoc", source
-        )
+        return self._operation(prepared.document, node, "ad hoc", source)
 
     def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
         """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
         node = pick(document, name)
-        return Operation(self._schema, document, node, *self._open_to(document, node), label)
+        return self._operation(document, node, label)
+
+    def _operation(
+        self, document: DocumentNode, node: OperationDefinitionNode, label: str, source: str = ""
+    ) -> Operation:
+        names = list(_root_fields(document, node.selection_set, set()))
+        root = node.operation.value.capitalize()
+        levels = {self._public.get((root, name)) for name in names}
+        return Operation(
+            self._schema,
+            document,
+            node,
+            public=None not in levels,
+            kept=Level.PUBLIC not in levels,
+            label=label,
+            source=source,
+            single=len(names) == 1 and names[0] in self._concluding,
+        )
 
     def _remember(self, source: str, prepared: Prepared) -> None:
         self._known[source] = prepared
@@ -148,12 +165,6 @@ class Documents:
             return limits.check_limits(document, variables, self._paged)
         except DomainError as refused:
             raise _refused(refused) from refused
-
-    def _open_to(self, document: DocumentNode, node: OperationDefinitionNode) -> tuple[bool, bool]:
-        """Whether anybody may ask for the operation, and whether its answer is somebody's, to be kept for them."""
-        root = node.operation.value.capitalize()
-        levels = {self._public.get((root, name)) for name in _root_fields(document, node.selection_set, set())}
-        return None not in levels, Level.PUBLIC not in levels
 
 
 def _parsed(source: str, tokens_max: int) -> DocumentNode:

@@ -196,12 +196,12 @@ class RecordsQuery:
 
 @strawberry.type
 class RecordsMutation:
-    @mutation(access=may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT], concludes=True)
     async def create_record(self, info: Info, app: App, entity: Entity, values: Values) -> Record:
         """Store a new record; fields left out take their default."""
         return Record(await service.create(info.context, app, entity, values))
 
-    @mutation(access=may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.CREATE), refuses=[Code.NOT_FOUND, Code.CONFLICT], concludes=True)
     async def create_records(
         self,
         info: Info,
@@ -214,12 +214,12 @@ class RecordsMutation:
         """Store new records, all of them or none. A field that one of them has is written in each."""
         return Records(array_of(await service.create_many(info.context, app, entity, values)))
 
-    @mutation(access=may(Verb.UPDATE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.UPDATE), refuses=[Code.NOT_FOUND, Code.CONFLICT], concludes=True)
     async def update_record(self, info: Info, app: App, entity: Entity, id: RecordId, values: Values) -> Record:
         """Change the given fields of a record; null clears one."""
         return Record(await service.update(info.context, app, entity, id, values))
 
-    @mutation(access=may(Verb.DELETE), refuses=[Code.NOT_FOUND, Code.CONFLICT])
+    @mutation(access=may(Verb.DELETE), refuses=[Code.NOT_FOUND, Code.CONFLICT], concludes=True)
     async def delete_record(self, info: Info, app: App, entity: Entity, id: RecordId) -> Record:
         """Delete a record. Returns what it was."""
         return Record(await service.delete(info.context, app, entity, id))

@@ -74,6 +74,8 @@ class JsonSchema:
     schema: str
 
 
+CONCLUDES = "concludes"  # in the metadata of a root field
+
 PUBLIC = Access(level=Level.PUBLIC)
 GUEST = Access(level=Level.GUEST)
 
@@ -93,14 +95,18 @@ def query(*, access: Access | None = None, refuses: Sequence[str] = (), graphql_
 
 
 def mutation(
-    *, access: Access | None = None, refuses: Sequence[str] = (), graphql_type: Any = None
+    *, access: Access | None = None, refuses: Sequence[str] = (), graphql_type: Any = None, concludes: bool = False
 ) -> Callable[[F], Any]:
-    """A root field of `Mutation`."""
+    """A root field of `Mutation`. One that `concludes` may come to a single statement, as `Ctx.conclude` runs it.
+
+    So it does one thing, and nothing that can fail after that.
+    """
     return lambda resolver: strawberry.mutation(
         resolver=resolver,
         description=inspect.getdoc(resolver),
         directives=_directives(access or Access(), refuses),
         graphql_type=graphql_type,
+        metadata={CONCLUDES: concludes},
     )
 
 

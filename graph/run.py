@@ -47,7 +47,7 @@ class OpenUnit(Unit, Protocol):
 class Units(Protocol):
     """Opens units of work."""
 
-    def unit(self, *, writes: bool) -> AbstractAsyncContextManager[OpenUnit]: ...
+    def unit(self, *, writes: bool, single: bool = False) -> AbstractAsyncContextManager[OpenUnit]: ...
 
 
 class Observer(Protocol):
@@ -91,7 +91,7 @@ class Executable(Protocol):
 
     @property
     def single(self) -> bool:
-        """Whether one statement is all it does, which is a transaction by itself."""
+        """Whether it has one field, and that one may come to a single statement, as `Ctx.conclude` runs it."""
         ...
 
     async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
@@ -288,11 +288,11 @@ class Runner:
         limit: asyncio.Timeout,
         key: str | None,
     ) -> Answer:
-        alone = operation.single and (key is None or caller.anonymous)
-        async with self._units.unit(writes=not alone) as unit:
+        key = None if caller.anonymous or not operation.kept else key
+        async with self._units.unit(writes=True, single=operation.single and key is None) as unit:
             ctx = self._ctx(caller, unit, limit)
             try:
-                if key is None or caller.anonymous or not operation.kept:
+                if key is None:
                     answer = await self._once(operation, variables, ctx)
                 else:
                     answer = await self._answered(operation, variables, ctx, unit, key)

@@ -1,9 +1,12 @@
 """The whole schema of the platform."""
 
+from collections.abc import Iterator
+
 import strawberry
 from graphql import GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema, Undefined
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
+from strawberry.types.field import StrawberryField
 
 from graph.access import AccessMutation, AccessQuery
 from graph.agents import EVENTS, AgentsMutation, AgentsQuery, AgentsSubscription
@@ -18,7 +21,7 @@ from graph.identity import IdentityMutation, IdentityQuery
 from graph.integrations import IntegrationsMutation, IntegrationsQuery
 from graph.jobs import JobsMutation, JobsQuery, JobsSubscription
 from graph.records import RecordsMutation, RecordsQuery, RecordsSubscription
-from graph.rules import Access, ErrorCode, Level
+from graph.rules import CONCLUDES, Access, ErrorCode, Level
 from graph.runtime import RuntimeQuery
 from graph.scalars import SCALARS
 from graph.secrets import SecretsMutation, SecretsQuery
@@ -119,10 +122,21 @@ def core(schema: strawberry.Schema) -> GraphQLSchema:
 def public_fields(schema: strawberry.Schema) -> dict[tuple[str, str], Level]:
     """The root fields that ask for no credential, as (`Query`, `health`): PUBLIC or GUEST."""
     found = {(root, "__typename"): Level.GUEST for root in ("Query", "Mutation", "Subscription")}
+    for type, name, field in _root_fields(schema):
+        level = next((d.level for d in field.directives if isinstance(d, Access)), Level.USER)
+        if level is not Level.USER:
+            found[type, name] = level
+    return found
+
+
+def concluding_fields(schema: strawberry.Schema) -> frozenset[str]:
+    """The mutations that may come to a single statement."""
+    return frozenset(name for _, name, field in _root_fields(schema) if field.metadata.get(CONCLUDES))
+
+
+def _root_fields(schema: strawberry.Schema) -> Iterator[tuple[str, str, StrawberryField]]:
+    """The root fields with the names of their types and their own."""
     for root in (schema.query, schema.mutation, schema.subscription):
         definition = root.__strawberry_definition__  # type: ignore[union-attr]
         for field in definition.fields:
-            level = next((d.level for d in field.directives if isinstance(d, Access)), Level.USER)
-            if level is not Level.USER:
-                found[definition.name, schema.config.name_converter.get_graphql_name(field)] = level
-    return found
+            yield definition.name, schema.config.name_converter.get_graphql_name(field), field

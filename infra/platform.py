@@ -116,7 +116,9 @@ class Platform:
         self.sdl = graph_schema.sdl(strawberry_schema)
         schema = graph_schema.core(strawberry_schema)
         self.runner = Runner(
-            Documents(schema, graph_schema.public_fields(strawberry_schema)),
+            Documents(
+                schema, graph_schema.public_fields(strawberry_schema), graph_schema.concluding_fields(strawberry_schema)
+            ),
             database,
             self.ports,
             self.principals,

@@ -10,9 +10,9 @@ import structlog
 from hypothesis import settings
 
 from tests.harness import Databases, Person, Stoa, running
-from tests.services import postgres_superuser_url, postgres_url, valkey_url
+from tests.services import postgres_log, postgres_superuser_url, postgres_url, valkey_url
 
-__all__ = ["postgres_superuser_url", "postgres_url", "valkey_url"]
+__all__ = ["postgres_log", "postgres_superuser_url", "postgres_url", "valkey_url"]
 
 # The log of a failed test is text, without the values of variables: rendering those takes seconds each time.
 structlog.configure(

@@ -83,6 +83,13 @@ class Databases:
         """The URL of a fresh database."""
         return self.copy_of(self._named(TEMPLATE))
 
+    def logged(self) -> str:
+        """The URL of a fresh database whose statements PostgreSQL writes into its log."""
+        url = self.new()
+        name = urlsplit(url).path.removeprefix("/")
+        settled(self._as_superuser(f"ALTER DATABASE {name} SET log_statement = 'all'"))
+        return url
+
     def copy_of(self, url: str) -> str:
         """The URL of a database with the same in it as this one, to which nobody may be connected."""
         name, template = f"stoa_{next(_numbers)}", urlsplit(url).path.removeprefix("/")

@@ -28,6 +28,12 @@ def postgres_superuser_url() -> str:
 
 
 @pytest.fixture(scope="session")
+def postgres_log() -> Path:
+    """What PostgreSQL writes of itself: the statements, too, of databases where `log_statement` says so."""
+    return _postgres().folder / "server.log"
+
+
+@pytest.fixture(scope="session")
 def valkey_url() -> str:
     return _valkey().url
 

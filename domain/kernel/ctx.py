@@ -227,6 +227,15 @@ class Ctx:
         async with self._turn:
             return await self._unit.look_up(look_up, key)
 
+    async def conclude(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """Run the compiled statement that is all this operation does to the database, if the operation is its own.
+
+        Where nothing else is to be written along with it, that is one round trip: PostgreSQL makes a transaction of
+        it. An operation of several parts runs it in its transaction. Raises as `fetch` does.
+        """
+        async with self._turn:
+            return await (self._unit.fetch(statement) if self.events else self._unit.conclude(statement))
+
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add rows to a table by COPY. Raises as `fetch` does."""
         async with self._turn:

@@ -50,6 +50,13 @@ class Unit(Protocol):
         """What `look_up` finds for the key. Raises as `fetch` does."""
         ...
 
+    async def conclude(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of `statement`, the only one that writes in this unit: it may be a transaction by itself.
+
+        Where it returns a row, nothing may follow but the commit. Raises as `fetch` does.
+        """
+        ...
+
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add rows to a table by COPY; in a unit that writes. Raises as `fetch` does."""
         ...

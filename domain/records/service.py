@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
@@ -30,6 +30,7 @@ ROWS_MAX = 100_000  # what a list without a limit may come to
 OFFSET_MAX = 10_000_000
 
 T = TypeVar("T")
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 # Reading.
@@ -40,7 +41,7 @@ async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     id = record_id(ctx, app_id, id)
 
     async def read(at: Opened) -> RawJson:
-        return await _one(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id)), id)
+        return _one(await _fetch(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id))), id)
 
     return await _as_declared(ctx, app_id, entity, read)
 
@@ -71,16 +72,24 @@ def _missing(id: str) -> Missing:
     return Missing(f"record '{id}' not found")
 
 
-async def _one(ctx: Ctx, at: Opened, statement: Statement, id: str) -> RawJson:
-    rows = await _fetch(ctx, at, statement)
+def _one(rows: Rows, id: str) -> RawJson:
     if not rows:
         raise _missing(id)
     return RawJson(rows[0]["doc"])
 
 
-async def _fetch(ctx: Ctx, at: Opened, statement: Statement) -> Sequence[Mapping[str, Any]]:
+async def _fetch(ctx: Ctx, at: Opened, statement: Statement) -> Rows:
+    return await _refused_as_declared(at, ctx.fetch(statement))
+
+
+async def _conclude(ctx: Ctx, at: Opened, statement: Statement) -> Rows:
+    """Run the statement that is all that its operation does."""
+    return await _refused_as_declared(at, ctx.conclude(statement))
+
+
+async def _refused_as_declared(at: Opened, rows: Awaitable[Rows]) -> Rows:
     try:
-        return await ctx.fetch(statement)
+        return await rows
     except StatementRefused as refused:
         raise record_refusal(at.schema, at.entity, refused) from refused
 
@@ -233,7 +242,7 @@ async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:
     if not row:
         raise Invalid("values", "the record must have at least one field")
     refuse_missing(at, row)
-    return (await insert_rows(ctx, at, [row]))[0]
+    return (await _insert_only(ctx, at, [row]))[0]
 
 
 async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[RawJson]:
@@ -254,7 +263,7 @@ async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[
     rows = [{name: row.get(name) for name in names} for row in rows]
     for index, row in enumerate(rows):
         refuse_missing(at, row, f"values.{index}.")
-    return await insert_rows(ctx, at, rows)
+    return await _insert_only(ctx, at, rows)
 
 
 def row_of(at: Opened, values: Any, path: str) -> dict[str, Any]:
@@ -307,13 +316,24 @@ def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None
             raise Invalid(f"{prefix}{field.name}", f"field '{field.name}' is required")
 
 
+async def _insert_only(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:
+    """Insert rows as `insert_rows` does, which is all that the operation does."""
+    if linked_fields(at, rows):
+        return await insert_rows(ctx, at, rows)
+    stored = await _conclude(ctx, at, _insertion(ctx, at, await sealed_rows(ctx, at, rows)))
+    return [RawJson(row["doc"]) for row in stored]
+
+
+def _insertion(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> Statement:
+    fields = [field for name, field in at.entity.stored.items() if name in rows[0]]
+    return sql.insert(at.schema, at.entity, fields, str(json_of(rows)), author(ctx), told)
+
+
 async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> list[RawJson]:
     """Insert rows in stored form, each with the same fields, as they are. Raises Conflict, Invalid."""
     links = linked_fields(at, rows)
     rows = await sealed_rows(ctx, at, named(rows) if links else rows)
-    fields = [field for name, field in at.entity.stored.items() if name in rows[0]]
-    text = str(json_of(rows))
-    stored = await _fetch(ctx, at, sql.insert(at.schema, at.entity, fields, text, author(ctx), told))
+    stored = await _fetch(ctx, at, _insertion(ctx, at, rows, told))
     for row in rows if links else ():
         await write_links(ctx, at, links, _id_operand(at, row["id"]), row)
     if links and told is None:
@@ -331,15 +351,15 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     written = {name: value for name, value in row.items() if name not in {link.name for link in links}}
     text = str(json_of(await sealed_row(ctx, at, id, written)))
     statement = sql.update(at.schema, at.entity, fields, _has_id(at, id), f"[{text}]", author(ctx))
-    changed = await _one(ctx, at, statement, id)
     if not links:
-        return changed
+        return _one(await _conclude(ctx, at, statement), id)
+    _one(await _fetch(ctx, at, statement), id)
     await write_links(ctx, at, links, _id_operand(at, id), row)
-    return await _one(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id)), id)
+    return _one(await _fetch(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id))), id)
 
 
 async def delete(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     """Delete a record; returns what it was. Raises Denied, Missing, Conflict, Invalid on `id`."""
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.DELETE)
-    return await _one(ctx, at, sql.delete(at.schema, at.entity, _has_id(at, id), author(ctx)), id)
+    return _one(await _conclude(ctx, at, sql.delete(at.schema, at.entity, _has_id(at, id), author(ctx))), id)

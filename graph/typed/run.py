@@ -316,7 +316,7 @@ class Asked:
 
     @property
     def single(self) -> bool:
-        """Whether one statement is all it does, which is a transaction by itself."""
+        """Whether it has one field, and that one comes to a single statement."""
         return self.write is not None and len(self.write.steps) == 1 and self.write.steps[0].single
 
     @property

@@ -4,7 +4,7 @@ Where what is asked back lies beyond the written rows themselves, a second state
 see what it changes. All of an operation's fields are one transaction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -71,7 +71,7 @@ class Step:
 
     @property
     def single(self) -> bool:
-        """Whether one statement is all."""
+        """Whether one statement is all of it."""
         return self.write is not None and self.read is None and self.most is None
 
     async def run(self, ctx: Ctx, variables: Variables) -> str:
@@ -83,11 +83,11 @@ class Step:
         else:
             return self.text
         if self.read is not None:
-            docs = await self._fetched(ctx, self.read.filled({**variables, "ids": docs}))
+            docs = await self._told_by(ctx.fetch(self.read.filled({**variables, "ids": docs})))
         return f"[{','.join(docs)}]" if self.many else docs[0]
 
     async def _written(self, ctx: Ctx, statement: Statement, variables: Variables) -> list[str]:
-        docs = await self._fetched(ctx, statement)
+        docs = await self._told_by(ctx.conclude(statement) if self.single else ctx.fetch(statement))
         if self.missing is not None and not docs:
             await self._refuse(ctx, variables[self.missing])
         most = self.most.value(variables) if isinstance(self.most, Later) else self.most
@@ -103,9 +103,9 @@ class Step:
                 raise Conflict("the record has been changed since then", field="ifUpdatedAt")
         raise Missing(f"record '{str(id)[:80]}' not found")
 
-    async def _fetched(self, ctx: Ctx, statement: Statement) -> list[str]:
+    async def _told_by(self, rows: Awaitable[Sequence[Mapping[str, Any]]]) -> list[str]:
         try:
-            return [row["doc"] for row in await ctx.fetch(statement)]
+            return [row["doc"] for row in await rows]
         except StatementRefused as refused:
             raise record_refusal(self.about.schema, self.about.entity, refused) from refused
 

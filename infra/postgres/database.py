@@ -52,9 +52,15 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def unit(self, *, writes: bool) -> "AsyncIterator[DatabaseUnit]":
-        """A unit of work, rolled back unless it is committed."""
-        unit = DatabaseUnit(self._engine, None) if writes else DatabaseUnit(self._reading, self._pool, self._look_ups)
+    async def unit(self, *, writes: bool, single: bool = False) -> "AsyncIterator[DatabaseUnit]":
+        """A unit of work, rolled back unless it is committed.
+
+        Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
+        """
+        if writes:
+            unit = DatabaseUnit(self._engine, None, concluding=self._pool if single else None)
+        else:
+            unit = DatabaseUnit(self._reading, self._pool, self._look_ups)
         try:
             yield unit
         finally:
@@ -119,18 +125,29 @@ class DatabaseUnit:
     """See `domain.kernel.unit.Unit`.
 
     A writing unit has one session, opened by the first use of it. A reading one has a session for each use, so that
-    it holds no connection between two of them: a stream may live for hours.
+    it holds no connection between two of them: a stream may live for hours. A writing one with a pool to conclude in
+    needs no session for its statement.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: Connections | None, look_ups: LookUps | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        pool: Connections | None,
+        look_ups: LookUps | None = None,
+        concluding: Connections | None = None,
+    ) -> None:
         self._engine = engine
         self._pool = pool
         self._look_ups = look_ups
+        self._concluding = concluding
+        self._concluded = False
         self._session: AsyncSession | None = None
         self.uses = 0
 
     async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """What `work` makes of the session."""
+        if self._concluded:
+            raise RuntimeError("the unit has come to its end: what it did is committed")
         self.uses += 1
         try:
             if self._pool is not None:
@@ -154,6 +171,14 @@ class DatabaseUnit:
             return await self._look_ups.found(look_up, key)
         found: str | None = (await self.fetch(Statement(look_up.sql, ([key], *look_up.args))))[0]["found"]
         return found
+
+    async def conclude(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of `statement`: by itself in a unit that may come to one, unless something came before it."""
+        if self._concluding is None or self._session is not None or self._concluded:
+            return await self.fetch(statement)
+        rows = await _fetch(self._concluding, statement)
+        self._concluded = bool(rows)
+        return rows
 
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add rows to a table by COPY, in the transaction of a writing unit."""

@@ -167,3 +167,62 @@ def test_a_bug_stays_one() -> None:
 
 def test_waiting_for_a_connection_is_bounded() -> None:
     assert database.ACQUIRE_TIMEOUT_S <= 2
+
+
+# Units that may come to one statement.
+
+RETURNING = f"{INSERT} RETURNING n"
+
+
+async def test_the_statement_that_concludes_a_unit_needs_no_commit(opened: Database) -> None:
+    async with opened.unit(writes=True, single=True) as unit:
+        assert [row["n"] for row in await unit.conclude(Statement(RETURNING.format(1)))] == [1]
+        assert await count(opened) == 1
+        await unit.commit()
+    assert await count(opened) == 1
+
+
+async def test_nothing_follows_what_concluded_a_unit(opened: Database) -> None:
+    async with opened.unit(writes=True, single=True) as unit:
+        await unit.conclude(Statement(RETURNING.format(1)))
+        for more in (unit.fetch, unit.conclude):
+            with pytest.raises(RuntimeError):
+                await more(Statement(RETURNING.format(2)))
+        with pytest.raises(RuntimeError):
+            await unit.run(lambda session: session.execute(text(INSERT.format(2))))
+        with pytest.raises(RuntimeError):
+            await unit.copy("things", ["n"], [(2,)])
+    assert await count(opened) == 1
+
+
+async def test_a_unit_goes_on_behind_a_statement_that_changed_nothing(opened: Database) -> None:
+    async with opened.unit(writes=True, single=True) as unit:
+        assert await unit.conclude(Statement("DELETE FROM public.things WHERE n = 7 RETURNING n")) == []
+        await unit.fetch(Statement(INSERT.format(1)))
+        assert await count(opened) == 0  # it is a transaction again
+        await unit.commit()
+    assert await count(opened) == 1
+
+
+async def test_what_concludes_a_unit_that_has_begun_is_part_of_its_transaction(opened: Database) -> None:
+    async with opened.unit(writes=True, single=True) as unit:
+        await unit.fetch(Statement(INSERT.format(1)))
+        await unit.conclude(Statement(RETURNING.format(2)))
+        assert await count(opened) == 0
+    assert await count(opened) == 0
+
+
+async def test_what_concludes_a_unit_of_several_parts_is_part_of_its_transaction(opened: Database) -> None:
+    async with opened.unit(writes=True) as unit:
+        await unit.conclude(Statement(RETURNING.format(1)))
+        assert await count(opened) == 0
+        await unit.fetch(Statement(INSERT.format(2)))
+    assert await count(opened) == 0
+
+
+async def test_a_concluding_statement_that_is_refused_leaves_nothing(opened: Database) -> None:
+    await opened.fetch(Statement(INSERT.format(1)))
+    async with opened.unit(writes=True, single=True) as unit:
+        with pytest.raises(StatementRefused):
+            await unit.conclude(Statement("INSERT INTO public.things VALUES (2), (1) RETURNING n"))
+    assert await count(opened) == 1
