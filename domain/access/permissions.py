@@ -2,7 +2,7 @@
 
 A key is lower-case words joined by colons, `app:crm:contacts.read`. `*` covers everything; a key ending in `:*`
 covers every key that begins with what stands before the star (RootCX RBAC, "Wildcards"). `contacts.*` is a
-literal, not a wildcard.
+literal, not a wildcard. A key for a verb on records covers the same with a policy's name behind it.
 """
 
 import re
@@ -11,6 +11,7 @@ from enum import StrEnum
 
 EVERYTHING = "*"
 _KEY = re.compile(r"[a-z0-9_:.*]+")
+_NARROWED = re.compile(r"(app:[^:]+:[^:]+\.(?:create|read|update|delete)):[^:]+")
 
 
 class Permission(StrEnum):
@@ -49,6 +50,11 @@ def record_key(app_id: str, entity: str, verb: Verb) -> str:
     return f"app:{app_id}:{entity}.{verb}"
 
 
+def policy_key(app_id: str, entity: str, verb: Verb, policy: str) -> str:
+    """The key that allows `verb` as far as a policy of the entity goes; without its name, all the way."""
+    return f"{record_key(app_id, entity, verb)}:{policy}"
+
+
 def tool_key(name: str) -> str:
     """The key that lets an agent use a tool."""
     return f"tool:{name}"
@@ -76,7 +82,10 @@ class Grants:
 
     def allows(self, key: str) -> bool:
         """Whether one of the keys is `key` or covers it."""
-        return self.everything or key in self.keys or key.startswith(self._prefixes)
+        if self.everything or key in self.keys or key.startswith(self._prefixes):
+            return True
+        narrowed = _NARROWED.fullmatch(key)
+        return narrowed is not None and narrowed[1] in self.keys
 
     def allows_some(self, template: str) -> bool:
         """Whether some key of this form is allowed: `app:{app}:invoke` with any app, say."""

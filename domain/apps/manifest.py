@@ -14,11 +14,13 @@ from domain.apps import fields
 from domain.apps.computing import Others
 from domain.apps.expressions import checked_expression
 from domain.apps.fields import Dialect, dialect_of
+from domain.apps.policies import kept_policies, policies_of
 from domain.kernel.errors import Invalid
 from domain.kernel.reading import Node
 from domain.records.declared import (
     SYSTEM_FIELDS,
     USERS,
+    AppSchema,
     Check,
     Field,
     Identity,
@@ -28,6 +30,7 @@ from domain.records.declared import (
     Search,
     SearchField,
 )
+from domain.records.policies import check_policies
 from domain.records.searching import LANGUAGES, WEIGHTS
 from domain.records.types import UUID_TYPE, FieldType
 
@@ -70,6 +73,7 @@ def parse_manifest(source: Any) -> Manifest:
     app_id = identifier(root, "appId")
     dialect = dialect_of(root)
     types = tuple(_entities(root, dialect))
+    check_policies(AppSchema(None, app_id, "", app_id, 0, {type.name: type for type in types}))
     kind = root.text("type", default="app")
     if kind not in KINDS:
         raise Invalid("type", f"type must be one of {', '.join(KINDS)}")
@@ -168,6 +172,7 @@ def _entity(
         description=node.text("description", default=""),
         trash=node.flag("trash"),
         renamed_from=fields.former_name(node, around.dialect),
+        policies=tuple(policies_of(node, declared, identifier)),
     )
 
 
@@ -317,6 +322,7 @@ def _kept_entity(node: Node, dialect: Dialect) -> dict[str, Any]:
         "fields": [fields.kept(field, dialect) for field in node.objects("fields")],
         "indexes": [_kept_index(index) for index in node.objects("indexes")],
         "checks": [_kept(check, _CHECK) for check in node.objects("checks")],
+        "policies": kept_policies(node),
     }
     keys = ("entityName", "identityKind", "identityKey", "description", "trash")
     own = {key: (key,) for key in (keys if dialect is Dialect.ROOTCX else (*keys, "search", "renamedFrom"))}

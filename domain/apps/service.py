@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.access import service as access
-from domain.access.permissions import EVERYTHING, Permission, Verb, app_key, integration_key, record_key, reveal_key
+from domain.access.permissions import (
+    EVERYTHING,
+    Permission,
+    Verb,
+    app_key,
+    integration_key,
+    policy_key,
+    record_key,
+    reveal_key,
+)
 from domain.agents import registration as agents
 from domain.apps.changing import alone, carry_out, refuse_loss, steps_to
 from domain.apps.events import AppChanged
@@ -146,6 +155,14 @@ def _keys(manifest: Manifest) -> Mapping[str, str]:
     records = {
         record_key(manifest.app_id, type.name, verb): f"{verb} {type.name}" for type in manifest.types for verb in Verb
     }
+    bound = {
+        policy_key(manifest.app_id, type.name, verb, policy.name): policy.description
+        or f"{verb} {type.name}: {policy.name}"
+        for type in manifest.types
+        for policy in type.policies
+        for verb in Verb
+        if verb in policy.verbs
+    }
     reveal = {
         reveal_key(manifest.app_id, type.name): f"reveal secrets of {type.name}"
         for type in manifest.types
@@ -154,7 +171,15 @@ def _keys(manifest: Manifest) -> Mapping[str, str]:
     crons = {app_key(manifest.app_id, f"cron.{verb}"): f"{verb} crons" for verb in ("read", "write", "trigger")}
     custom = {app_key(manifest.app_id, key): text for key, text in manifest.custom_keys.items()}
     actions = {app_key(manifest.app_id, f"action:{id}"): f"call action {id}" for id in manifest.actions}
-    own = {**records, **reveal, **crons, app_key(manifest.app_id, "invoke"): "call the app", **actions, **custom}
+    own = {
+        **records,
+        **bound,
+        **reveal,
+        **crons,
+        app_key(manifest.app_id, "invoke"): "call the app",
+        **actions,
+        **custom,
+    }
     return {**own, **_integration_keys(manifest)} if manifest.kind == "integration" else own
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.access.permissions import Verb, record_key
+from domain.access.permissions import Verb
 from domain.collaboration.model import Association
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing, TooLarge
@@ -18,8 +18,8 @@ from domain.kernel.page import Page, PageArgs, bounded_first, seal_cursor, unsea
 from domain.kernel.rawjson import RawJson, json_of
 from domain.kernel.reading import json_problem
 from domain.kernel.unit import Statement
-from domain.records.opening import Opened
-from domain.records.sql import ROW, Params, relation
+from domain.records.opening import Opened, may_verb, seen
+from domain.records.sql import ROW, Params, source
 from domain.records.subject import Subject, held, subject
 
 TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -211,8 +211,8 @@ async def _readable(ctx: Ctx, pairs: Sequence[Mapping[str, Any]]) -> list[Opened
     for pair in pairs:
         schema = await ctx.ports.catalog.find(ctx, pair["app"])
         entity = None if schema is None else schema.types.get(pair["entity"])
-        if schema is not None and entity is not None and ctx.may(record_key(pair["app"], entity.name, Verb.READ)):
-            found.append(Opened(schema, entity))
+        if schema is not None and entity is not None and may_verb(ctx, schema, entity, Verb.READ):
+            found.append(seen(ctx, schema, entity.name))
     return found
 
 
@@ -222,5 +222,5 @@ def _there(at: Opened, far: Mapping[str, str], params: Params) -> str:
     id = f"e.{far['id']}::{at.entity.columns['id'].type.column}"
     return (
         f"e.{far['app']} = {app} AND e.{far['entity']} = {entity} AND EXISTS (SELECT FROM "
-        f"{relation(at.schema, at.entity)} {ROW} WHERE {ROW}.id = {id} AND {ROW}.created_at = e.{far['made']})"
+        f"{source(at.schema, at.entity, params)} {ROW} WHERE {ROW}.id = {id} AND {ROW}.created_at = e.{far['made']})"
     )

@@ -1,4 +1,4 @@
-"""Sharing single records. A share widens what a row policy lets somebody see; it gives no permission they lack."""
+"""Sharing single records. What a share lets somebody do is for the policies of the entity to say (`SHARED`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ from domain.identity.model import User
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing
 from domain.kernel.ids import parse_uuid, uuid7
-from domain.records.declared import AppSchema, ObjectType
-from domain.records.query import SharedWith
 from domain.records.subject import held, subject
 
 SHARES_MAX = 500
@@ -96,13 +94,3 @@ async def _refuse_unknown(ctx: Ctx, recipient: Recipient) -> None:
         known = None if user_id is None else await ctx.first(ctx.visible(User).where(User.id == user_id))
     if known is None:
         raise Invalid("recipient", f"there is no {recipient.type} '{recipient.id[:80]}'")
-
-
-def shared_with(schema: AppSchema, entity: ObjectType, user: object, level: ShareLevel) -> SharedWith:
-    """The condition that a record was shared with this user, directly or by a role, to do at least that.
-
-    `user` is an id, or the mark of one that comes with each run. To be joined to a row policy by OR.
-    """
-    levels = list(ShareLevel)
-    enough = tuple(levels[levels.index(level) :])
-    return SharedWith(schema.app_id, entity.name, schema.tenant_id, user, enough)

@@ -16,7 +16,7 @@ from domain.access.permissions import NO_GRANTS, Grants
 from domain.kernel.errors import DomainError, Missing, TimedOut, Unauthenticated, permission_denied
 from domain.kernel.events import Event
 from domain.kernel.model import DEFAULT_TENANT, Base, OfTenant
-from domain.kernel.unit import LookUp, Statement, Unit
+from domain.kernel.unit import LookUp, OfCaller, Statement, Unit
 
 if TYPE_CHECKING:
     from domain.ports import Ports
@@ -217,15 +217,24 @@ class Ctx:
 
     # Records, which are SQL of our own.
 
+    def bound(self, args: tuple[object, ...]) -> tuple[object, ...]:
+        """A statement's arguments with this caller's own among them; for an agent, those of whom it acts for."""
+        if OfCaller.ID not in args:
+            return args
+        own = str(self.actor.delegator_id or self.user())
+        return tuple(own if value is OfCaller.ID else value for value in args)
+
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run a compiled statement in this unit. Raises StatementRefused, TimedOut, Unavailable."""
+        bound = Statement(statement.sql, self.bound(statement.args))
         async with self._turn:
-            return await self._unit.fetch(statement)
+            return await self._unit.fetch(bound)
 
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What a statement finds for one key, in this unit. Raises as `fetch` does."""
+        bound = LookUp(look_up.sql, self.bound(look_up.args))
         async with self._turn:
-            return await self._unit.look_up(look_up, key)
+            return await self._unit.look_up(bound, key)
 
     async def conclude(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run the compiled statement that is all this operation does to the database, if the operation is its own.
@@ -233,8 +242,9 @@ class Ctx:
         Where nothing else is to be written along with it, that is one round trip: PostgreSQL makes a transaction of
         it. An operation of several parts runs it in its transaction. Raises as `fetch` does.
         """
+        bound = Statement(statement.sql, self.bound(statement.args))
         async with self._turn:
-            return await (self._unit.fetch(statement) if self.events else self._unit.conclude(statement))
+            return await (self._unit.fetch(bound) if self.events else self._unit.conclude(bound))
 
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add rows to a table by COPY. Raises as `fetch` does."""
@@ -243,7 +253,8 @@ class Ctx:
 
     async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
         """The rows of a compiled statement, so many at a time, by a connection of its own. Raises as `fetch` does."""
-        async with aclosing(self._unit.follow(statement, at_once)) as batches:
+        bound = Statement(statement.sql, self.bound(statement.args))
+        async with aclosing(self._unit.follow(bound, at_once)) as batches:
             async for rows in batches:
                 yield rows
 

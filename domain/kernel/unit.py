@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,9 +13,18 @@ UNIQUE_STATE = "23505"
 FOREIGN_KEY_STATES = ("23503", "23001")  # 23001: a restricting key, as of PostgreSQL 18
 
 
+class OfCaller(Enum):
+    """An argument that differs from caller to caller, whatever else is asked: `Ctx.bound` puts theirs in its place.
+
+    The same statement runs for all callers of the same rights; nothing that was read may be shared before that.
+    """
+
+    ID = "id"  # of the user for whom it is asked
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL with positional parameters (`$1`...), ready for the wire."""
+    """SQL with positional parameters (`$1`...), ready for the wire once its arguments `OfCaller` are bound."""
 
     sql: str
     args: tuple[object, ...] = ()

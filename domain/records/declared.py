@@ -9,8 +9,11 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from domain.access.permissions import Verb
+
 if TYPE_CHECKING:
     from domain.records.computed import Computed
+    from domain.records.policies import Guard
     from domain.records.types import FieldType
 
 
@@ -117,6 +120,30 @@ class Identity:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A part of an entity's records, and of their fields, that somebody may be confined to.
+
+    `where` says which rows, `check` what must hold of a row that was written, both as `domain.records.policies` reads
+    them; None for any row, and for the same as `where`. `path` is where the manifest has it.
+    """
+
+    name: str
+    path: str
+    verbs: frozenset[Verb]
+    where: Any = None
+    check: Any = None
+    hidden: frozenset[str] = frozenset()
+    masked: frozenset[str] = frozenset()  # shown in part, and not written
+    read_only: frozenset[str] = frozenset()
+    description: str = ""
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The fields that nobody writes under it."""
+        return self.hidden | self.masked | self.read_only
+
+
 @dataclass(frozen=True)
 class ObjectType:
     """One kind of record. `fields` holds the declared ones, in order; the system's own are added around them."""
@@ -130,6 +157,8 @@ class ObjectType:
     trash: bool = False  # what is deleted can be restored for a while
     renamed_from: str | None = None  # what it was called before
     search: Search | None = None
+    policies: tuple[Policy, ...] = ()
+    guard: "Guard | None" = None  # how far a caller may go who may not do everything: then this is what they see
 
     @cached_property
     def columns(self) -> Mapping[str, Field]:
@@ -170,3 +199,10 @@ class AppSchema:
     schema_name: str
     revision: int
     types: Mapping[str, ObjectType] = field(default_factory=dict)
+    # The same as callers see it, by the keys they hold; see `domain.records.policies.seen_by`.
+    seen: "dict[frozenset[str], AppSchema]" = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def has_policies(self) -> bool:
+        """Whether an entity declares any."""
+        return any(entity.policies for entity in self.types.values())

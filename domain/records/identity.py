@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from domain.access.permissions import Verb, record_key
+from domain.access.permissions import Verb
 from domain.apps.model import App
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
@@ -17,10 +17,11 @@ from domain.kernel.rawjson import RawJson, json_of
 from domain.kernel.unit import Statement, StatementRefused
 from domain.records.declared import Field, Identity, ObjectType
 from domain.records.naming import literal, quoted
-from domain.records.opening import Opened
+from domain.records.opening import Opened, may_verb, seen
 from domain.records.refusals import record_refusal
 from domain.records.spelling.dialects import Dialect, condition_of
-from domain.records.sql import ROW, Params, condition, document, relation
+from domain.records.sql import ROW, Params, Told, condition, document
+from domain.records.sql import source as rows_of
 from domain.records.types import TextType
 
 ENTITIES_MAX = 100
@@ -35,8 +36,10 @@ async def _participants(ctx: Ctx, kind: str) -> list[Opened]:
         schema = await ctx.ports.catalog.find(ctx, app.id)
         for entity in schema.types.values() if schema is not None else ():
             of_kind = entity.identity is not None and entity.identity.kind == kind
-            if schema is not None and of_kind and ctx.may(record_key(app.id, entity.name, Verb.READ)):
-                found.append(Opened(schema, entity))
+            if schema is not None and of_kind and may_verb(ctx, schema, entity, Verb.READ):
+                at = seen(ctx, schema, entity.name)
+                if entity.identity is not None and entity.identity.key in at.entity.columns:
+                    found.append(at)
     return found[:ENTITIES_MAX]
 
 
@@ -104,7 +107,7 @@ def _part(at: Opened, fields: Mapping[str, Field], query: FederatedQuery, params
     source = json_of({"app": at.schema.app_id, "entity": at.entity.name})
     return (
         f"SELECT {_extended(document(at.entity), '_source', params.add(str(source), 'text'))} AS doc "
-        f"FROM (SELECT *{empty} FROM {relation(at.schema, at.entity)}) {ROW} "
+        f"FROM (SELECT *{empty} FROM {rows_of(at.schema, at.entity, params)} s) {ROW} "
         f"WHERE {condition(at.schema, where, params)}"
     )
 
@@ -139,7 +142,7 @@ def chosen_apps(value: Any, field: str = "linked") -> LinkedApps | None:
     return LinkedApps(frozenset(name.strip() for name in names))
 
 
-async def linked_records(ctx: Ctx, at: Opened, apps: LinkedApps | None) -> str | None:
+async def linked_records(ctx: Ctx, at: Opened, apps: LinkedApps | None) -> Told | None:
     """SQL that makes of a row's document the one with `_linked`; None where nothing can be added.
 
     For each other app of the same kind that the caller may read: the newest of its records with the same key.
@@ -154,30 +157,34 @@ async def linked_records(ctx: Ctx, at: Opened, apps: LinkedApps | None) -> str |
     ]
     if not others:
         return None
-    by_app = groupby(others, key=lambda other: other.schema.app_id)
-    links = ", ".join(f"({literal(app)}, {_newest(entities)})" for app, entities in by_app)
-    extended = _extended("k.doc", "_linked", "k.links")
-    return (
-        f"(SELECT CASE WHEN k.links IS NULL THEN k.doc ELSE {extended} END FROM (SELECT l.doc, "
-        "(SELECT '{' || string_agg(to_json(a.app)::text || ':' || a.link, ',') || '}' "
-        f"FROM (VALUES {links}) a (app, link) WHERE a.link IS NOT NULL) AS links "
-        f"FROM (SELECT {document(at.entity)} AS doc, {_key(at.entity, identity)} AS {LINK_KEY}) l) k)"
-    )
+    by_app = [(app, list(entities)) for app, entities in groupby(others, key=lambda other: other.schema.app_id)]
+
+    def told(params: Params) -> str:
+        links = ", ".join(f"({literal(app)}, {_newest(entities, params)})" for app, entities in by_app)
+        extended = _extended("k.doc", "_linked", "k.links")
+        return (
+            f"(SELECT CASE WHEN k.links IS NULL THEN k.doc ELSE {extended} END FROM (SELECT l.doc, "
+            "(SELECT '{' || string_agg(to_json(a.app)::text || ':' || a.link, ',') || '}' "
+            f"FROM (VALUES {links}) a (app, link) WHERE a.link IS NOT NULL) AS links "
+            f"FROM (SELECT {document(at.entity)} AS doc, {_key(at.entity, identity)} AS {LINK_KEY}) l) k)"
+        )
+
+    return told
 
 
-def _newest(entities: Iterable[Opened]) -> str:
+def _newest(entities: Iterable[Opened], params: Params) -> str:
     """The link to the newest record of these entities with the key in question, as JSON text, or null."""
-    matches = " UNION ALL ".join(f"({_match(other)})" for other in entities)
+    matches = " UNION ALL ".join(f"({_match(other, params)})" for other in entities)
     return f"(SELECT m.link FROM ({matches}) m ORDER BY m.made DESC LIMIT 1)"
 
 
-def _match(other: Opened) -> str:
+def _match(other: Opened, params: Params) -> str:
     identity = other.entity.identity
     assert identity is not None
     return (
         f"SELECT json_build_object('entity', {literal(other.entity.name)}, 'recordId', {ROW}.id, "
         f"'data', {document(other.entity)}::json)::text AS link, {ROW}.created_at AS made "
-        f"FROM {relation(other.schema, other.entity)} {ROW} "
+        f"FROM {rows_of(other.schema, other.entity, params)} {ROW} "
         f"WHERE {_key(other.entity, identity)} = l.{LINK_KEY} ORDER BY {ROW}.created_at DESC, {ROW}.id DESC LIMIT 1"
     )
 

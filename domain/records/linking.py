@@ -15,12 +15,15 @@ Row = Mapping[str, Any]
 
 
 def linked_fields(at: Opened, rows: Sequence[Row]) -> list[Field]:
-    """The many-to-many fields that rows have a value for."""
-    return [
+    """The many-to-many fields that rows have a value for. Raises Denied where a policy of the caller's closes one."""
+    found = [
         field
         for field in at.entity.fields
         if isinstance(field.computed, Links) and any(field.name in row for row in rows)
     ]
+    if at.entity.guard is not None:
+        at.entity.guard.refuse_closed(field.name for field in found)
+    return found
 
 
 async def write_links(ctx: Ctx, at: Opened, fields: Sequence[Field], id: object, row: Row) -> None:

@@ -6,17 +6,18 @@ the input looked at (RootCX Data API, "Order of checks").
 
 from dataclasses import dataclass
 
-from domain.access.permissions import Verb, record_key
+from domain.access.permissions import Verb, policy_key, record_key
 from domain.apps.reserved import refuse_reserved
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing
 from domain.kernel.ids import parse_uuid
 from domain.records.declared import AppSchema, ObjectType
+from domain.records.policies import bound_by, seen_by
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An entity the caller may use."""
+    """An entity the caller may use, as they may see it."""
 
     schema: AppSchema
     entity: ObjectType
@@ -25,13 +26,38 @@ class Opened:
 async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
     """The entity, for `verb`. Raises Unauthenticated, Denied, Missing."""
     refuse_reserved(ctx, app_id)
-    ctx.need(record_key(app_id, entity, verb))
+    ctx.user()
     schema = await ctx.ports.catalog.find(ctx, app_id)
     if schema is None:
+        ctx.need(record_key(app_id, entity, verb))
         raise Missing(f"app '{app_id[:80]}' not found")
+    need_verb(ctx, schema, entity, verb)
     if entity not in schema.types:
         raise Missing(f"entity '{entity[:80]}' not found in app '{app_id[:80]}'")
-    return Opened(schema, schema.types[entity])
+    return seen(ctx, schema, entity)
+
+
+def need_verb(ctx: Ctx, schema: AppSchema, entity: str, verb: Verb) -> None:
+    """Raises Denied where the caller may do that to none of the entity's records."""
+    key = record_key(schema.app_id, entity, verb)
+    declared = schema.types.get(entity)
+    bound = None if declared is None else bound_by(schema, declared, verb, ctx.actor.grants)
+    for policy in bound or ():
+        ctx.need(policy_key(schema.app_id, entity, verb, policy.name))
+    if not bound:
+        ctx.need(key)
+
+
+def may_verb(ctx: Ctx, schema: AppSchema, entity: ObjectType, verb: Verb) -> bool:
+    """Whether the caller may do that to any of the entity's records."""
+    bound = bound_by(schema, entity, verb, ctx.actor.grants)
+    return bound is None or bool(bound)
+
+
+def seen(ctx: Ctx, schema: AppSchema, entity: str) -> Opened:
+    """A declared entity as the caller may see it."""
+    shown = seen_by(schema, ctx.actor.grants)
+    return Opened(shown, shown.types[entity])
 
 
 def record_id(ctx: Ctx, app_id: str, id: str) -> str:

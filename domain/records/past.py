@@ -79,8 +79,9 @@ def entry(row: Mapping[str, Any]) -> Entry:
 
 
 def declared(entity: ObjectType, params: Params) -> str:
-    """The names of the fields that the entity's table has, as a parameter."""
-    return params.add(list(entity.stored), "text[]")
+    """The names of the fields that the entity's table has, as a parameter; of those that are shown in each row."""
+    in_some = entity.guard.fields if entity.guard is not None else ()
+    return params.add([name for name in entity.stored if name not in in_some], "text[]")
 
 
 def shown(record: str, names: str) -> str:

@@ -1,11 +1,12 @@
 """What PostgreSQL refuses about records, in the words of the declaration. SQL is never shown."""
 
-from domain.kernel.errors import Conflict, DomainError, Invalid, Unavailable
+from domain.kernel.errors import Conflict, Denied, DomainError, Invalid, Unavailable
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, StatementRefused
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.plan import wanted_marks
 
 RESTRICT_STATE = "23001"
+POLICY_STATE = "SR001"  # raised by stoa.refused_record
 SCHEMA_CHANGED_STATES = ("42703", "42P01", "3F000", "42804", "42883", "0A000")
 
 
@@ -16,6 +17,8 @@ class DeclarationChanged(Unavailable):
 def record_refusal(schema: AppSchema, entity: ObjectType, refused: StatementRefused) -> Exception:
     """The refusal a caller may see, or `refused` itself when it is a fault of ours."""
     state = refused.sqlstate
+    if state == POLICY_STATE:
+        return outside(entity)
     field = _field_of(schema, entity, refused.constraint)
     if state in FOREIGN_KEY_STATES:
         return _foreign_key(entity, field, refused)
@@ -38,6 +41,11 @@ def record_refusal(schema: AppSchema, entity: ObjectType, refused: StatementRefu
     if state in SCHEMA_CHANGED_STATES:
         return DeclarationChanged(f"the declaration of '{entity.name}' has just changed; try again", retry_after_s=1)
     return refused
+
+
+def outside(entity: ObjectType) -> Denied:
+    """The one wording for a row that no policy of the caller's allows to be written."""
+    return Denied(f"your policies of '{entity.name}' do not allow this record to be written so")
 
 
 def _foreign_key(entity: ObjectType, field: str | None, refused: StatementRefused) -> DomainError:

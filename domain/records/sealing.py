@@ -16,7 +16,7 @@ from domain.kernel.secret import SecretText
 from domain.kernel.unit import Statement
 from domain.records.naming import quoted
 from domain.records.opening import Opened, opened, record_id
-from domain.records.sql import relation
+from domain.records.sql import ROW, Params, source
 from domain.records.types import SecretType
 from domain.secrets import in_rows
 
@@ -56,10 +56,10 @@ async def reveal(ctx: Ctx, app_id: str, entity: str, id: str, field: str) -> Sec
     declared = at.entity.stored.get(field)
     if declared is None or not isinstance(declared.type, SecretType):
         raise Invalid("field", f"'{field[:80]}' is not a secret field of '{entity}'")
-    parts = in_rows.parts_of(f"t.{quoted(field)}")
-    type = at.entity.columns["id"].type
-    sql = f"SELECT {parts} FROM {relation(at.schema, at.entity)} t WHERE t.id = $1::{type.bound}"
-    rows = await ctx.fetch(Statement(sql, (type.operand(id),)))
+    params, type = Params(), at.entity.columns["id"].type
+    parts, picked = in_rows.parts_of(f"{ROW}.{quoted(field)}"), f"{ROW}.id = {params.add(type.operand(id), type.bound)}"
+    sql = f"SELECT {parts} FROM {source(at.schema, at.entity, params)} {ROW} WHERE {picked}"
+    rows = await ctx.fetch(Statement(sql, tuple(params.values)))
     if not rows:
         raise Missing(f"record '{id}' not found")
     await audit.note(ctx, audit.Note(entity, id, "REVEAL", after={"field": field}, app_id=app_id))

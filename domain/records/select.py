@@ -5,13 +5,13 @@ the answer (the cheapest way PostgreSQL has), single records and what needs more
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from domain.records.later import Later
 from domain.records.naming import NAME_BYTES_MAX, literal, quoted
-from domain.records.query import ALWAYS, All, Condition, Op
+from domain.records.query import Condition, Op
 from domain.records.selection import (
     After,
     Aggregate,
@@ -37,7 +37,8 @@ from domain.records.selection import (
     Total,
     Value,
 )
-from domain.records.sql import INFIX, Params, condition, options, ranked, relation, shown, sort_type, sort_value, value
+from domain.records.sql import INFIX, Params, condition, shown, sort_type, sort_value, value
+from domain.records.sql import source as rows_of
 from domain.records.types import FieldType
 
 
@@ -56,8 +57,7 @@ class Compiler:
     def record(self, source: Source, parts: Sequence[RecordPart], where: Callable[[str], str]) -> str:
         """One record as a JSON object, or null: the one that `where`, given the row's alias, picks out."""
         alias = self._alias()
-        picked = self._all(where(alias), self._where(source, ALWAYS, alias))
-        return f"(SELECT {self.object(source, parts, alias)} FROM {_from(source, alias)} WHERE {picked})"
+        return f"(SELECT {self.object(source, parts, alias)} FROM {self._from(source, alias)} WHERE {where(alias)})"
 
     def look_up(self, source: Source, parts: Sequence[RecordPart]) -> str:
         """A look-up of records by id, each as one JSON object: see `domain.kernel.unit.LookUp`.
@@ -72,10 +72,9 @@ class Compiler:
         """A statement for the records with these ids, in their order, each a row with its JSON text as `doc`."""
         alias = self._alias()
         type = source.entity.columns["id"].type.column
-        picked = self._all(f"{alias}.id = i.id", self._where(source, ALWAYS, alias))
         given = f"unnest({self.params.add(ids, f'{type}[]')}) WITH ORDINALITY AS i (id, n)"
         made = f"({self.object(source, parts, alias)})::text AS doc"
-        return f"SELECT {made} FROM {given} JOIN {_from(source, alias)} ON {picked} ORDER BY i.n"
+        return f"SELECT {made} FROM {given} JOIN {self._from(source, alias)} ON {alias}.id = i.id ORDER BY i.n"
 
     def rows(self, listing: Listing, documents: Mapping[str, Sequence[RecordPart]]) -> str:
         """A statement for the page of a list, a row for each record with its `id` and JSON texts by name."""
@@ -198,35 +197,29 @@ class Compiler:
         self, listing: Listing, joined: Callable[[str], str] | None, alias: str, columns: str, *, more: int
     ) -> str:
         """The rows of the page in order, `more` beyond its end."""
-        where = [self._which(listing, joined, alias)]
+        where = [joined(alias)] if joined is not None else []
+        where.append(self._where(listing.source, listing.where, alias))
         if listing.after is not None:
             where.append(self._behind(listing, listing.after, alias))
         limit = self._number(listing.limit)
-        sql = f"SELECT {columns} FROM {_from(listing.source, alias)} WHERE {self._all(*where)}"
+        sql = f"SELECT {columns} FROM {self._from(listing.source, alias)} WHERE {self._all(*where)}"
         sql += f" ORDER BY {', '.join(self._sorted(sort, alias) for sort in listing.order)}"
         sql += f" LIMIT {limit}" + (f" + {more}" if more else "")
         return sql + (f" OFFSET {self._number(listing.offset)}" if listing.offset != 0 else "")
 
     def _total(self, listing: Listing, joined: Callable[[str], str] | None) -> str:
-        return f"(SELECT count(*) {self._all_of(listing, joined, self._alias())})"
+        alias = self._alias()
+        where = [joined(alias)] if joined is not None else []
+        where.append(self._where(listing.source, listing.where, alias))
+        return f"(SELECT count(*) FROM {self._from(listing.source, alias)} WHERE {self._all(*where)})"
 
     # Records together.
 
     def _all_of(self, listing: Listing, joined: Callable[[str], str] | None, alias: str) -> str:
         """FROM and WHERE for all records of a list, whatever page is shown."""
-        return f"FROM {_from(listing.source, alias)} WHERE {self._which(listing, joined, alias)}"
-
-    def _which(self, listing: Listing, joined: Callable[[str], str] | None, alias: str) -> str:
-        """Which records the list has, whatever page of it is shown."""
-        if not listing.distinct:
-            tie = [joined(alias)] if joined is not None else []
-            return self._all(*tie, self._where(listing.source, listing.where, alias))
-        first = self._alias()
-        alike = [value(field, first) for field in listing.distinct]
-        order = [*alike, *(self._sorted(sort, first) for sort in listing.order)]
-        firsts = f"SELECT DISTINCT ON ({', '.join(alike)}) {first}.id FROM {_from(listing.source, first)}"
-        met = self._which(replace(listing, distinct=()), joined, first)
-        return f"{alias}.id IN ({firsts} WHERE {met} ORDER BY {', '.join(order)})"
+        where = [joined(alias)] if joined is not None else []
+        where.append(self._where(listing.source, listing.where, alias))
+        return f"FROM {self._from(listing.source, alias)} WHERE {self._all(*where)}"
 
     def _aggregate(self, listing: Listing, part: Aggregate, joined: Callable[[str], str] | None) -> str:
         alias = self._alias()
@@ -257,11 +250,7 @@ class Compiler:
                 case Constant():
                     pairs.append(f"{literal(part.key)} : {literal(part.text)}")
         order = [self._group_sorted(sort, alias) for sort in groups.order]
-        order += [
-            key
-            for key in map(ranked, (by.field for by in groups.by), keys)
-            if not any(made.startswith(f"{key} ") for made in order)
-        ]
+        order += [key for key in keys if not any(made.startswith(f"{key} ") for made in order)]
         having = " AND ".join(self._having(test, alias) for test in groups.having)
         sql = f"SELECT JSON_OBJECT({', '.join(pairs)}) AS o, row_number() OVER (ORDER BY {', '.join(order)}) AS n"
         sql += f" {self._all_of(listing, joined, alias)} GROUP BY {', '.join(keys)}"
@@ -281,12 +270,7 @@ class Compiler:
         return f"JSON_OBJECT({', '.join(pairs)})"
 
     def _group_sorted(self, sort: GroupSort, alias: str) -> str:
-        if isinstance(sort.by, Measure):
-            by = _measured(sort.by, alias)
-            if sort.by.own is not None and sort.by.field is not None:
-                by = ranked(sort.by.field, by)
-        else:
-            by = ranked(sort.by.field, _bucket(sort.by, alias))
+        by = _measured(sort.by, alias) if isinstance(sort.by, Measure) else _bucket(sort.by, alias)
         return f"{by} {_direction(sort.descending, sort.nulls_first)}"
 
     def _having(self, test: Having, alias: str) -> str:
@@ -302,11 +286,13 @@ class Compiler:
     def _number(self, value: int | Later) -> str:
         return self.params.add(value, "bigint")
 
-    # Conditions and order.
+    # Rows, conditions and order.
+
+    def _from(self, source: Source, alias: str) -> str:
+        return f"{rows_of(source.schema, source.entity, self.params)} {alias}"
 
     def _where(self, source: Source, where: Condition, alias: str) -> str:
-        conditions = [part for part in (source.visible, where) if part != ALWAYS]
-        return condition(source.schema, All(conditions), self.params, alias)
+        return condition(source.schema, where, self.params, alias)
 
     @staticmethod
     def _all(*conditions: str) -> str:
@@ -318,12 +304,11 @@ class Compiler:
         hops = []
         for link, source in sort.through:
             other = self._alias()
-            visible = self._where(source, ALWAYS, other)
-            hops.append((other, self._all(f"{other}.id = {sql}.{quoted(link.name)}", visible), source))
+            hops.append((other, f"{other}.id = {sql}.{quoted(link.name)}", source))
             sql = other
         key = sort_value(sort.by, self.params, sql)
         for other, where, source in reversed(hops):
-            key = f"(SELECT {key} FROM {_from(source, other)} WHERE {where})"
+            key = f"(SELECT {key} FROM {self._from(source, other)} WHERE {where})"
         return key
 
     def _sorted(self, sort: Sort, alias: str) -> str:
@@ -376,9 +361,6 @@ def _measured(measure: Measure, alias: str) -> str:
             return f"count(DISTINCT {of})"
         case Function.AVG:
             return f"avg({of})::double precision"
-    listed = options(measure.field)
-    if listed is not None:
-        return f"({listed})[{measure.function}({ranked(measure.field, of)})]"
     return f"{measure.function}({of})"
 
 
@@ -401,7 +383,3 @@ def _element(key: Any, position: int, type: FieldType) -> Any:
     if isinstance(key, Later):
         return Later(key.variable, (*key.steps, position), key.path, type.operand)
     return type.operand(key[position])
-
-
-def _from(source: Source, alias: str) -> str:
-    return f"{relation(source.schema, source.entity)} {alias}"

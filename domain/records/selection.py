@@ -21,7 +21,6 @@ class Source:
 
     schema: AppSchema
     entity: ObjectType
-    visible: Condition = ALWAYS  # the row policy
 
 
 # Of a record.
@@ -239,5 +238,4 @@ class Listing:
     limit: int | Later = 50
     offset: int | Later = 0
     after: After | None = None
-    distinct: Sequence[Field] = ()  # of the records that are alike in these fields, only the first
     cursor_pads: tuple[Any, Any] | None = None

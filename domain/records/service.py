@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import orjson
 
@@ -18,8 +18,9 @@ from domain.records.identity import chosen_apps, linked_records
 from domain.records.later import read_operand
 from domain.records.linking import linked_fields, write_links
 from domain.records.opening import Opened, opened, record_id
+from domain.records.policies import of_any_row
 from domain.records.query import All, Op, Order, Sought, Test
-from domain.records.refusals import DeclarationChanged, record_refusal
+from domain.records.refusals import DeclarationChanged, outside, record_refusal
 from domain.records.sealing import named, sealed_row, sealed_rows
 from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import Author, Select, Told
@@ -337,7 +338,8 @@ async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: To
     for row in rows if links else ():
         await write_links(ctx, at, links, _id_operand(at, row["id"]), row)
     if links and told is None:
-        stored = await _fetch(ctx, at, sql.by_ids(at.schema, at.entity, [_id_operand(at, row["id"]) for row in rows]))
+        ids = [_id_operand(at, row["id"]) for row in rows]
+        stored = await _fetch(ctx, at, sql.by_ids(at.schema, of_any_row(at.entity), ids))
     return [RawJson(row["doc"]) for row in stored]
 
 
@@ -352,14 +354,29 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     text = str(json_of(await sealed_row(ctx, at, id, written)))
     statement = sql.update(at.schema, at.entity, fields, _has_id(at, id), f"[{text}]", author(ctx))
     if not links:
-        return _one(await _conclude(ctx, at, statement), id)
-    _one(await _fetch(ctx, at, statement), id)
+        return await _changed(ctx, at, await _conclude(ctx, at, statement), id)
+    await _changed(ctx, at, await _fetch(ctx, at, statement), id)
     await write_links(ctx, at, links, _id_operand(at, id), row)
-    return _one(await _fetch(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id))), id)
+    return _one(await _fetch(ctx, at, sql.by_id(at.schema, of_any_row(at.entity), _id_operand(at, id))), id)
+
+
+async def _changed(ctx: Ctx, at: Opened, rows: Rows, id: str) -> RawJson:
+    """What became of one record. Raises Missing; Denied where the caller may only see it."""
+    if not rows:
+        await refuse_unchanged(ctx, at, id)
+    return RawJson(rows[0]["doc"])
+
+
+async def refuse_unchanged(ctx: Ctx, at: Opened, id: str) -> NoReturn:
+    """Say why a record was not changed: raises Denied where the caller may see it, Missing where not even that."""
+    if at.entity.guard is not None and await _fetch(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id))):
+        raise outside(at.entity)
+    raise _missing(id)
 
 
 async def delete(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     """Delete a record; returns what it was. Raises Denied, Missing, Conflict, Invalid on `id`."""
     id = record_id(ctx, app_id, id)
     at = await opened(ctx, app_id, entity, Verb.DELETE)
-    return _one(await _conclude(ctx, at, sql.delete(at.schema, at.entity, _has_id(at, id), author(ctx))), id)
+    statement = sql.delete(at.schema, at.entity, _has_id(at, id), author(ctx))
+    return await _changed(ctx, at, await _conclude(ctx, at, statement), id)

@@ -4,22 +4,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from domain.access.permissions import Verb
 from domain.kernel.events import LOGGED
 from domain.kernel.unit import Statement
 from domain.records import searching
-from domain.records.declared import AppSchema, ObjectType, SearchField
+from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import literal, quoted
 from domain.records.plan import column_type
+from domain.records.policies import Guard, maskable
 from domain.records.query import (
+    ALWAYS,
     All,
     AnyOf,
     Condition,
     Key,
     Linked,
     Linking,
-    Metric,
-    Near,
     Not,
     Op,
     Order,
@@ -27,12 +28,16 @@ from domain.records.query import (
     Sought,
     Test,
 )
-from domain.records.types import EnumType, FieldType, IntegerType, NumberType
+from domain.records.types import FieldType, NumberType
 
 ROW = "t"  # the alias of the row that conditions speak of
+AS_IT_IS = "g"  # the alias of a row that a caller sees through a guard
 # Columns of our own beside the fields' have names that no field can have.
 COUNTED = '"counted rows"'
 NUMBERED = '"row number"'
+
+# In the place of what is told of a row that its caller may not write so.
+REFUSED = "stoa.refused_record('policy')"
 
 INFIX = {
     Op.EQ: "=",
@@ -68,9 +73,54 @@ def relation(schema: AppSchema, entity: ObjectType) -> str:
     return f"{quoted(schema.schema_name)}.{quoted(entity.name)}"
 
 
-def document(entity: ObjectType) -> str:
-    """The row as JSON text, its keys in declared order."""
-    columns = ", ".join(f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in entity.columns.items())
+def source(schema: AppSchema, entity: ObjectType, params: Params) -> str:
+    """What to read an entity's rows FROM: its table, or as much of it as the caller may see."""
+    guard, table = entity.guard, relation(schema, entity)
+    if guard is None or (guard.rows == ALWAYS and not guard.fields):
+        return table
+    columns = _guarded(guard, AS_IT_IS, params) if guard.fields else f"{AS_IT_IS}.*"
+    return f"(SELECT {columns} FROM {table} {AS_IT_IS} WHERE {condition(guard.raw, guard.rows, params, AS_IT_IS)})"
+
+
+def through(entity: ObjectType, expression: str, params: Params) -> str:
+    """An expression over a row ROW of the table, as far as the caller may see that row's fields."""
+    guard = entity.guard
+    if guard is None or not guard.fields:
+        return expression
+    return f"(SELECT {expression} FROM (SELECT {_guarded(guard, ROW, params)}) {ROW})"
+
+
+def met(schema: AppSchema, entity: ObjectType, tested: Condition, params: Params) -> str:
+    """A boolean expression over a row ROW of the table: the caller may see it, and it meets a condition as seen."""
+    if entity.guard is None:
+        return condition(schema, tested, params)
+    visible = condition(entity.guard.raw, entity.guard.rows, params)
+    return f"({visible} AND {through(entity, condition(schema, tested, params), params)})"
+
+
+def _guarded(guard: Guard, alias: str, params: Params) -> str:
+    """The columns of the row `alias` of the table, those that are not shown in each row as far as they are in this."""
+    columns = []
+    for name, declared in guard.entity.stored.items():
+        column, shown_when = f"{alias}.{quoted(name)}", guard.fields.get(name)
+        if shown_when is not None:
+            clear = condition(guard.raw, shown_when.clear, params, alias)
+            masked = condition(guard.raw, shown_when.masked, params, alias)
+            part = _masked(column) if maskable(declared) else "NULL"
+            column = f"CASE WHEN {clear} THEN {column} WHEN {masked} THEN {part} END"
+        columns.append(f"{column} AS {quoted(name)}")
+    return ", ".join(columns)
+
+
+def _masked(text: str) -> str:
+    """A text's last quarter, of at most four characters."""
+    return f"'***' || right({text}, least(4, length({text}) / 4))"
+
+
+def document(entity: ObjectType, *, logged: bool = False) -> str:
+    """The row as JSON text, its keys in declared order; as the log has it, only what the table has columns for."""
+    fields = entity.stored if logged else entity.columns
+    columns = ", ".join(f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in fields.items())
     return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
 
 
@@ -117,8 +167,6 @@ def condition(schema: AppSchema, tested: Condition, params: Params, alias: str =
             return _shared_with(tested, params, alias)
         case Sought():
             return _sought(tested, params, alias)
-        case Near():
-            return _near(tested, params, alias)
 
 
 def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, alias: str, word: str, empty: str) -> str:
@@ -136,26 +184,23 @@ def _test(schema: AppSchema, test: Test, params: Params, alias: str) -> str:
             return f"{column} = ANY ({params.add(test.value, type.bound_list)})"
         case Op.NOT_IN:
             return f"{column} <> ALL ({params.add(test.value, type.bound_list)})"
-        case Op.WITHIN:
-            place, metres = test.value
-            return _near(Near(test.field, Metric.METRES, place, metres), params, alias)
     return type.compared(column, INFIX[test.op], params.add(test.value, type.bound))
 
 
 def _linked(schema: AppSchema, tested: Linked, params: Params, alias: str) -> str:
     other = f"{alias}l"
-    met = condition(schema, tested.part, params, other)
-    source = relation(schema, schema.types[tested.entity])
-    return f"EXISTS (SELECT FROM {source} {other} WHERE {other}.id = {alias}.{quoted(tested.link.name)} AND {met})"
+    part = condition(schema, tested.part, params, other)
+    there = source(schema, schema.types[tested.entity], params)
+    return f"EXISTS (SELECT FROM {there} {other} WHERE {other}.id = {alias}.{quoted(tested.link.name)} AND {part})"
 
 
 def _linking(schema: AppSchema, tested: Linking, params: Params, alias: str) -> str:
     other = f"{alias}l"
-    met = condition(schema, tested.part, params, other)
+    part = condition(schema, tested.part, params, other)
     if tested.unknown:
-        met = f"({met}) IS NOT FALSE"
-    source = relation(schema, schema.types[tested.entity])
-    return f"EXISTS (SELECT FROM {source} {other} WHERE {other}.{quoted(tested.link.name)} = {alias}.id AND {met})"
+        part = f"({part}) IS NOT FALSE"
+    there = source(schema, schema.types[tested.entity], params)
+    return f"EXISTS (SELECT FROM {there} {other} WHERE {other}.{quoted(tested.link.name)} = {alias}.id AND {part})"
 
 
 def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:
@@ -171,16 +216,7 @@ def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:
 
 
 def _sought(tested: Sought, params: Params, alias: str) -> str:
-    """Over the columns as they are, which there are indexes on; and over what is shown of them, where that differs."""
-    plain, seen = _texts(tested, alias)
-    met = _met(tested, plain, params)
-    if all(plain(field) == seen(field) for field in _searched(tested.entity)):
-        return met
-    return f"({met} AND {_met(tested, seen, params)})"
-
-
-def _met(tested: Sought, of: searching.Of, params: Params) -> str:
-    search = tested.entity.search
+    search, of = tested.entity.search, _columns(alias)
     assert search is not None
     words = f"({searching.words(search, of)})"
     met = f"{words} @@ {searching.meant(search, params.add(tested.text, 'text'))}"
@@ -195,7 +231,7 @@ def _met(tested: Sought, of: searching.Of, params: Params) -> str:
 
 def _relevance(tested: Sought, params: Params, alias: str) -> str:
     """How well a row meets a search: above 1 where it has the words, from 0 to 1 where it has words like them."""
-    search, (_, of) = tested.entity.search, _texts(tested, alias)
+    search, of = tested.entity.search, _columns(alias)
     assert search is not None
     words = f"({searching.words(search, of)})"
     meant = searching.meant(search, params.add(tested.text, "text"))
@@ -208,73 +244,18 @@ def _relevance(tested: Sought, params: Params, alias: str) -> str:
     return f"CASE WHEN {words} @@ {meant} THEN {rank} ELSE {similar} END"
 
 
-def _searched(entity: ObjectType) -> Sequence[SearchField]:
-    return () if entity.search is None else entity.search.fields
-
-
-def _texts(tested: Sought, alias: str) -> tuple[searching.Of, searching.Of]:
-    """The searched fields of a row: their columns, and what is shown of them."""
-
-    def column(field: SearchField) -> str:
-        return f"{alias}.{quoted(field.name)}"
-
-    def seen(field: SearchField) -> str:
-        return value(tested.entity.columns[field.name], alias)
-
-    return column, seen
-
-
-DISTANCES = {
-    Metric.COSINE: "{} <=> {}",
-    Metric.EUCLIDEAN: "{} <-> {}",
-    Metric.INNER_PRODUCT: "{} <#> {}",
-    Metric.METRES: "geo_distance({}, {})",
-}
-
-
-def _near(tested: Near, params: Params, alias: str) -> str:
-    if tested.within is None:
-        return f"{value(tested.field, alias)} IS NOT NULL"
-    return f"{_distance(tested, params, alias)} <= {params.add(tested.within, 'double precision')}"
-
-
-def _distance(tested: Near, params: Params, alias: str) -> str:
-    """How far a row's value is from another; null where that is no number, like the angle of a vector of zeros."""
-    to = params.add(tested.to, tested.field.type.bound)
-    distance = f"({DISTANCES[tested.metric].format(value(tested.field, alias), to)})"
-    for word in () if tested.metric is Metric.METRES else ("NaN", "Infinity", "-Infinity"):
-        distance = f"nullif({distance}, '{word}')"
-    return distance
+def _columns(alias: str) -> searching.Of:
+    return lambda field: f"{alias}.{quoted(field.name)}"
 
 
 def sort_value(by: Key, params: Params, alias: str) -> str:
     """What a row is sorted by."""
-    match by:
-        case Sought():
-            return _relevance(by, params, alias)
-        case Near():
-            return _distance(by, params, alias)
-    return ranked(by, value(by, alias))
+    return _relevance(by, params, alias) if isinstance(by, Sought) else value(by, alias)
 
 
 def sort_type(by: Key) -> FieldType:
     """The type of what rows are sorted by."""
-    if isinstance(by, Sought | Near):
-        return NumberType()
-    return by.type if options(by) is None else IntegerType()
-
-
-def ranked(field: DeclaredField, sql: str) -> str:
-    """What a field's value is ordered by: the values of an enum stand in the order they are declared in."""
-    listed = options(field)
-    return sql if listed is None else f"array_position({listed}, {sql})"
-
-
-def options(field: DeclaredField) -> str | None:
-    """The values of an enum in their order, as an SQL array; None for any other field."""
-    if field.options is None or not isinstance(field.type, EnumType):
-        return None
-    return f"ARRAY[{', '.join(literal(option) for option in field.options)}]::text[]"
+    return NumberType() if isinstance(by, Sought) else by.type
 
 
 def order_by(order: Sequence[Order], params: Params) -> str:
@@ -302,7 +283,7 @@ def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params)
     bound = f"{params.add(place, 'text')}::{type.column}"
     if first.descending:
         return f"({column} <= {bound} AND ({column} < {bound} OR {rest}))"
-    if isinstance(first.by, Sought) or (isinstance(first.by, DeclaredField) and first.by.required):
+    if isinstance(first.by, Sought) or first.by.required:
         return f"({column} >= {bound} AND ({column} > {bound} OR {rest}))"
     return f"({column} > {bound} OR {column} IS NULL OR ({column} = {bound} AND {rest}))"
 
@@ -319,7 +300,7 @@ class Select:
     offset: int = 0
     after: Sequence[str | None] | None = None
     window_total: bool = False
-    linked: str | None = None  # SQL of the row's document, where that is more than the row
+    linked: "Told | None" = None  # SQL of the row's document, where that is more than the row
 
     def _inner(self, params: Params, columns: Sequence[str]) -> str:
         where = condition(self.schema, self.where, params)
@@ -328,7 +309,8 @@ class Select:
         counted = [f"count(*) OVER () AS {COUNTED}"] if self.window_total else []
         # The page is found first and built into JSON after: a row that isn't shown costs no text.
         keys = [f"{ROW}.{quoted(name)}" for name in self.entity.stored]
-        sql = f"SELECT {', '.join([*keys, *counted])} FROM {relation(self.schema, self.entity)} {ROW} WHERE {where}"
+        there = source(self.schema, self.entity, params)
+        sql = f"SELECT {', '.join([*keys, *counted])} FROM {there} {ROW} WHERE {where}"
         sql += f" ORDER BY {order_by(self.order, params)}"
         if self.limit is not None:
             sql += f" LIMIT {params.add(self.limit, 'bigint')}"
@@ -340,7 +322,7 @@ class Select:
         """One row: `rows`, a JSON array as text; `returned`, their number; and `total` if it was asked for."""
         params = Params()
         counted = [f"{ROW}.{COUNTED} AS total"] if self.window_total else []
-        inner = self._inner(params, [self._document, *counted])
+        inner = self._inner(params, [self._document(params), *counted])
         total = ", coalesce(max(p.total), 0) AS total" if self.window_total else ""
         sql = f"SELECT '[' || coalesce(string_agg(p.doc, ','), '') || ']' AS rows, count(*) AS returned{total}"
         return Statement(f"{sql} FROM ({inner}) p", tuple(params.values))
@@ -348,36 +330,38 @@ class Select:
     def rowwise(self) -> Statement:
         """A row each: `doc`, and `key`, the JSON array of its sort key."""
         params = Params()
-        inner = self._inner(params, [self._document, f"{sort_key(self.order, params)} AS key"])
+        inner = self._inner(params, [self._document(params), f"{sort_key(self.order, params)} AS key"])
         return Statement(inner, tuple(params.values))
 
-    @property
-    def _document(self) -> str:
-        return f"{self.linked or document(self.entity)} AS doc"
+    def _document(self, params: Params) -> str:
+        return f"{document(self.entity) if self.linked is None else self.linked(params)} AS doc"
 
 
 def count(schema: AppSchema, entity: ObjectType, where: Condition) -> Statement:
     """How many rows meet a condition, as `total`."""
     params = Params()
-    sql = f"SELECT count(*) AS total FROM {relation(schema, entity)} {ROW} WHERE {condition(schema, where, params)}"
+    met_by = condition(schema, where, params)
+    sql = f"SELECT count(*) AS total FROM {source(schema, entity, params)} {ROW} WHERE {met_by}"
     return Statement(sql, tuple(params.values))
 
 
 def by_id(schema: AppSchema, entity: ObjectType, id: object) -> Statement:
     """The row with this id, as `doc`."""
-    type = entity.columns["id"].type.column
-    sql = f"SELECT {document(entity)} AS doc FROM {relation(schema, entity)} {ROW} WHERE {ROW}.id = $1::{type}"
-    return Statement(sql, (id,))
+    params = Params()
+    picked = f"{ROW}.id = {params.add(id, entity.columns['id'].type.column)}"
+    sql = f"SELECT {document(entity)} AS doc FROM {source(schema, entity, params)} {ROW} WHERE {picked}"
+    return Statement(sql, tuple(params.values))
 
 
 def by_ids(schema: AppSchema, entity: ObjectType, ids: Sequence[object]) -> Statement:
     """The rows with these ids in their order, each as `doc`."""
-    type = entity.columns["id"].type
-    return Statement(
-        f"SELECT {document(entity)} AS doc FROM unnest($1::{type.bound_list}) WITH ORDINALITY AS v (id, n) "
-        f"JOIN {relation(schema, entity)} {ROW} ON {ROW}.id = v.id ORDER BY v.n",
-        (list(ids),),
+    params = Params()
+    given = f"unnest({params.add(list(ids), entity.columns['id'].type.bound_list)}) WITH ORDINALITY AS v (id, n)"
+    sql = (
+        f"SELECT {document(entity)} AS doc FROM {given} "
+        f"JOIN {source(schema, entity, params)} {ROW} ON {ROW}.id = v.id ORDER BY v.n"
     )
+    return Statement(sql, tuple(params.values))
 
 
 # Writing. The rows come as one JSON parameter, so a statement depends on the columns written and not on the rows.
@@ -432,40 +416,77 @@ def insert(
 ) -> Statement:
     """Insert the objects in `rows` (a JSON array), the given fields of each. The new rows as `doc`, in order.
 
-    A row that equals one there is in the unique fields `instead` changes that one.
+    A row that equals one there is in the unique fields `instead` changes that one, if the caller may; else nothing
+    becomes of it. Raises Denied.
     """
     params = Params()
     who = _author(author, params)
-    source = _recordset(schema, fields, rows, params)
+    given = _recordset(schema, fields, rows, params)
     names = ", ".join(quoted(f.name) for f in fields)
     values = ", ".join(f"v.{quoted(f.name)}" for f in fields)
     sql = (
         f"WITH {who} INSERT INTO {relation(schema, entity)} AS {ROW} ({names}) "
-        f"SELECT {values} FROM author, {source} ORDER BY v.{NUMBERED}{_instead(fields, instead)}"
-        f" RETURNING {_told(entity, told, params)} AS doc"
+        f"SELECT {values} FROM author, {given} ORDER BY v.{NUMBERED}{_instead(entity, fields, instead, params)}"
+        f" RETURNING {_told(entity, Verb.CREATE, fields, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))
 
 
-def _instead(fields: Sequence[DeclaredField], unique: Sequence[DeclaredField]) -> str:
+def _instead(
+    entity: ObjectType, fields: Sequence[DeclaredField], unique: Sequence[DeclaredField], params: Params
+) -> str:
     if not unique:
         return ""
     sets = [f"{quoted(f.name)} = excluded.{quoted(f.name)}" for f in fields if f not in unique]
     key = ", ".join(quoted(f.name) for f in unique)
-    return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join([*sets, 'updated_at = now()'])}"
+    allowed = changeable(entity, Verb.UPDATE, fields, params)
+    where = f" WHERE {allowed}" if allowed != "true" else ""
+    return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join([*sets, 'updated_at = now()'])}{where}"
 
 
-def _told(entity: ObjectType, told: Told | None, params: Params) -> str:
-    return document(entity) if told is None else told(params)
+def _told(entity: ObjectType, verb: Verb, fields: Sequence[DeclaredField], told: Told | None, params: Params) -> str:
+    """What is told of a row that was written, once it is one that the caller may write so."""
+    shown = through(entity, document(entity) if told is None else told(params), params)
+    checked = accepted(entity, verb, fields, params)
+    return shown if checked == "true" else f"CASE WHEN {checked} THEN {shown} ELSE {REFUSED} END"
 
 
-def _picked(schema: AppSchema, entity: ObjectType, where: Condition, most: object, params: Params) -> str:
-    """Which rows to write: those that meet a condition, or of them as many as may be."""
-    if most is None:
-        return condition(schema, where, params)
-    met = condition(schema, where, params, "p")
-    some = f"SELECT p.id FROM {relation(schema, entity)} p WHERE {met} LIMIT {params.add(most, 'bigint')} FOR UPDATE"
-    return f"{ROW}.id IN ({some})"
+def accepted(entity: ObjectType, verb: Verb, fields: Sequence[DeclaredField], params: Params) -> str:
+    """A boolean expression over a row ROW as it was written: the caller may write it so. Raises Denied."""
+    guard = entity.guard
+    return "true" if guard is None else condition(guard.raw, guard.check(verb, _names(fields)), params)
+
+
+def changeable(entity: ObjectType, verb: Verb, fields: Sequence[DeclaredField], params: Params) -> str:
+    """A boolean expression over a row ROW: the caller may do that to it. Raises Denied."""
+    guard = entity.guard
+    return "true" if guard is None else condition(guard.raw, guard.changeable(verb, _names(fields)), params)
+
+
+def _names(fields: Sequence[DeclaredField]) -> list[str]:
+    return [declared.name for declared in fields]
+
+
+def _picked(
+    schema: AppSchema,
+    entity: ObjectType,
+    verb: Verb,
+    fields: Sequence[DeclaredField],
+    where: Condition,
+    most: object,
+    params: Params,
+) -> str:
+    """Which rows to write: of those that may be, the ones that meet a condition, or as many of them as may be."""
+    allowed = changeable(entity, verb, fields, params)
+    if most is None and (entity.guard is None or not entity.guard.fields):
+        return _both(condition(schema, where, params), allowed)
+    wanted, there = condition(schema, where, params, "p"), source(schema, entity, params)
+    limit = "" if most is None else f" LIMIT {params.add(most, 'bigint')}"
+    return _both(f"{ROW}.id IN (SELECT p.id FROM {there} p WHERE {wanted}{limit} FOR UPDATE)", allowed)
+
+
+def _both(one: str, other: str) -> str:
+    return one if other == "true" else f"{one} AND {other}"
 
 
 def update(
@@ -480,16 +501,16 @@ def update(
 ) -> Statement:
     """Set the given fields of the rows that meet a condition, and their `updated_at`. The new rows as `doc`.
 
-    `row` is a JSON array of one object. Not more than `most` rows are changed.
+    `row` is a JSON array of one object. Not more than `most` rows are changed. Raises Denied.
     """
     params = Params()
     who = _author(author, params)
     sets = "".join(f"{quoted(f.name)} = v.{quoted(f.name)}, " for f in fields)
-    source = f", {_recordset(schema, fields, row, params)}" if fields else ""
+    given = f", {_recordset(schema, fields, row, params)}" if fields else ""
     sql = (
         f"WITH {who} UPDATE {relation(schema, entity)} AS {ROW} SET {sets}updated_at = now() "
-        f"FROM author{source} WHERE {_picked(schema, entity, where, most, params)}"
-        f" RETURNING {_told(entity, told, params)} AS doc"
+        f"FROM author{given} WHERE {_picked(schema, entity, Verb.UPDATE, fields, where, most, params)}"
+        f" RETURNING {_told(entity, Verb.UPDATE, fields, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))
 
@@ -505,8 +526,9 @@ def delete(
     """Delete the rows that meet a condition, not more than `most`; what they were as `doc`."""
     params = Params()
     who = _author(author, params)
+    shown = through(entity, document(entity) if told is None else told(params), params)
     sql = (
         f"WITH {who} DELETE FROM {relation(schema, entity)} AS {ROW} USING author "
-        f"WHERE {_picked(schema, entity, where, most, params)} RETURNING {_told(entity, told, params)} AS doc"
+        f"WHERE {_picked(schema, entity, Verb.DELETE, (), where, most, params)} RETURNING {shown} AS doc"
     )
     return Statement(sql, tuple(params.values))

@@ -9,7 +9,7 @@ from domain.kernel.errors import Missing
 from domain.kernel.unit import Statement, StatementRefused
 from domain.records.opening import Opened, opened, record_id
 from domain.records.refusals import record_refusal
-from domain.records.sql import ROW, relation
+from domain.records.sql import ROW, Params, source
 from domain.records.types import NotOfType
 
 
@@ -49,9 +49,11 @@ async def find(ctx: Ctx, at: Opened, id: str, lock: str = "") -> Subject | None:
         operand = type.operand(id)
     except NotOfType:
         return None
-    sql = f"SELECT {ROW}.created_at FROM {relation(at.schema, at.entity)} {ROW} WHERE {ROW}.id = $1::{type.column}"
+    params = Params()
+    picked = f"{ROW}.id = {params.add(operand, type.column)}"
+    sql = f"SELECT {ROW}.created_at FROM {source(at.schema, at.entity, params)} {ROW} WHERE {picked}"
     try:
-        rows = await ctx.fetch(Statement(sql + lock, (operand,)))
+        rows = await ctx.fetch(Statement(sql + lock, tuple(params.values)))
     except StatementRefused as refused:
         raise record_refusal(at.schema, at.entity, refused) from refused
     return Subject(at, id, rows[0]["created_at"]) if rows else None

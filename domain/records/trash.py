@@ -12,7 +12,7 @@ from domain.access.permissions import Verb
 from domain.audit import service as audit
 from domain.collaboration import attached
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Invalid, Missing
+from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.page import Page, PageArgs, bounded_first, seal_cursor, unseal_cursor
 from domain.kernel.rawjson import RawJson
 from domain.kernel.unit import Statement
@@ -52,6 +52,8 @@ async def restore(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     """Put a record back as it was, with its id. Raises Denied, Missing; Conflict where its place was taken; Invalid."""
     id = record_id(ctx, app_id, id)
     at = await _opened(ctx, app_id, entity, Verb.CREATE)
+    if at.entity.guard is not None and at.entity.guard.partial:
+        raise Denied("only who sees all fields of a record can restore it: the others would be lost")
     await _alone(ctx, id)
     deleted = await _found(ctx, at, id)
     row = service.row_of(at, deleted.values, "values") if deleted.values else {}

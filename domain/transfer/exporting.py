@@ -24,7 +24,7 @@ from domain.records.opening import Opened, opened
 from domain.records.query import Condition, Order
 from domain.records.service import Query, order_of
 from domain.records.spelling.dialects import Dialect, condition_of
-from domain.records.sql import ROW, Params, condition, count, order_by, relation, shown
+from domain.records.sql import ROW, Params, condition, count, order_by, shown, source
 from domain.transfer.formats import MEDIA_TYPES, Column, Format, Sheet
 from domain.transfer.ports import TableWriter
 from domain.transfer.writing import writer
@@ -201,7 +201,7 @@ def _statement(at: Opened, plan: _Plan, first: int | None) -> Statement:
     columns = ", ".join(f"{shown(field, ROW)} AS {quoted(field.name)}" for field in plan.fields)
     sql = (
         f"SELECT (SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text AS doc "
-        f"FROM {relation(at.schema, at.entity)} {ROW} WHERE {condition(at.schema, plan.where, params)} "
+        f"FROM {source(at.schema, at.entity, params)} {ROW} WHERE {condition(at.schema, plan.where, params)} "
         f"ORDER BY {order_by(plan.order, params)}"
     )
     if first is not None:

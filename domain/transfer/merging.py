@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import DomainError
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, Statement, StatementRefused
@@ -18,7 +19,7 @@ from domain.records.opening import Opened
 from domain.records.plan import default_sql, wanted_marks
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.service import author
-from domain.records.sql import ROW, Params, relation, signing
+from domain.records.sql import REFUSED, ROW, Params, accepted, changeable, relation, signing
 
 PORTION = 2000  # rows
 WAITING = "import_rows"
@@ -148,17 +149,26 @@ def _statement(what: Merge, begin: int, end: int) -> Statement:
         f"FROM {WAITING} i CROSS JOIN LATERAL jsonb_to_record(i.row) AS v ({typed}) WHERE {numbers} ORDER BY i.number"
     )
     met = "false" if what.key is None else f"{ROW}.{quoted(what.key.name)} = s.{quoted(what.key.name)}"
-    clauses = []
+    clauses, checks = [], []
     if what.write is not Write.INSERT:
         sets = [f"{quoted(field.name)} = {_given(field, ROW)}" for field in what.fields if field != what.key]
-        clauses.append(f"WHEN MATCHED THEN UPDATE SET {', '.join([*sets, 'updated_at = now()'])}")
+        touched = "now()"
+        allowed = changeable(what.at.entity, Verb.UPDATE, what.fields, params)
+        if allowed != "true":  # a row that is left out would not be told of
+            touched = f"CASE WHEN {allowed} THEN now() ELSE {REFUSED}::timestamptz END"
+        clauses.append(f"WHEN MATCHED THEN UPDATE SET {', '.join([*sets, f'updated_at = {touched}'])}")
+        checks.append(f"WHEN 'UPDATE' THEN {accepted(what.at.entity, Verb.UPDATE, what.fields, params)}")
     if what.write is not Write.UPDATE:
         names = ", ".join(quoted(field.name) for field in what.fields)
         values = ", ".join(_given(field, None) for field in what.fields)
         clauses.append(f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})")
+        checks.append(f"WHEN 'INSERT' THEN {accepted(what.at.entity, Verb.CREATE, what.fields, params)}")
+    id = f"{ROW}.id::text"
+    if what.at.entity.guard is not None:
+        id = f"CASE WHEN CASE merge_action() {' '.join(checks)} END THEN {id} ELSE {REFUSED} END"
     sql = (
         f"MERGE INTO {relation(what.at.schema, what.at.entity)} {ROW} USING ({source}) s ON {met} "
-        f"{' '.join(clauses)} RETURNING merge_action() AS action, s.{NUMBER} AS number, {ROW}.id::text AS id"
+        f"{' '.join(clauses)} RETURNING merge_action() AS action, s.{NUMBER} AS number, {id} AS id"
     )
     return Statement(sql, tuple(params.values))
 

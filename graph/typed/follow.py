@@ -1,11 +1,12 @@
 """From a subscription over the typed schema to what is listened for, and the statements that read what is told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphql import FieldNode, OperationDefinitionNode
 
-from domain.records.declared import ObjectType
+from domain.kernel.events import Watch
+from domain.records.declared import AppSchema, ObjectType
 from domain.records.later import Later, plain
 from domain.records.live import watch_of
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Linked, Linking, Not
@@ -57,7 +58,7 @@ class SubscriptionCompiler(QueryCompiler):
             parts.append((inner, what))
             if what == "record":
                 record = self._by_id(same, entity)
-        return ChangePlan(key, watch_of(self.schema.app, entity, where), parts, record)
+        return ChangePlan(self.schema.app, key, watch_of(self.schema.app, entity, where), parts, record)
 
     def _by_id(self, nodes: Sequence[FieldNode], entity: ObjectType) -> Template:
         compiler = Compiler()
@@ -86,7 +87,7 @@ class SubscriptionCompiler(QueryCompiler):
             source=Source(app, entity),
             parts=(),
             where=where,
-            order=self._order(self._argument(nodes[0], "orderBy"), entity, ()),
+            order=self._order(self._argument(nodes[0], "orderBy"), entity, None),
             limit=self._later(self._argument(nodes[0], "first", definition), "first", first_of),
         )
         documents = {"listed": self._record_parts(listed, entity), "single": self._record_parts(single, entity)}
@@ -96,7 +97,21 @@ class SubscriptionCompiler(QueryCompiler):
         entities |= {name for parts in documents.values() for name in _shown(parts)}
         entities |= {source.entity.name for sort in listing.order for _, source in sort.through}
         watches = [watch_of(app, app.types[name]) for name in sorted(entities)]
-        return LivePlan(key, Template(sql, tuple(compiler.params.values)), watches, parts, placed)
+        watches += _deciding(app, entities)
+        return LivePlan(
+            app, sorted(entities), key, Template(sql, tuple(compiler.params.values)), watches, parts, placed
+        )
+
+
+def _deciding(app: AppSchema, entities: Collection[str]) -> Iterator[Watch]:
+    """The changes of other records that decide what the caller may see of these."""
+    found = {}
+    for guard in (app.types[name].guard for name in entities):
+        for policies in guard.held.values() if guard is not None else ():
+            for name in (name for one in policies or () for name in _mentioned(one.rows)):
+                assert guard is not None
+                found[name] = watch_of(guard.raw, guard.raw.types[name])
+    return (watch for name, watch in sorted(found.items()) if name not in entities)
 
 
 def _mentioned(where: Condition) -> Iterator[str]:

@@ -12,13 +12,16 @@ from typing import Any, TypeAlias
 import orjson
 from graphql import ExecutionResult
 
-from domain.access.permissions import Verb, record_key
+from domain.access.permissions import Verb
 from domain.kernel.bounded import Bounded
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Gone
 from domain.kernel.events import Changes, RecordChange, Watch
 from domain.kernel.unit import Statement
+from domain.records.declared import AppSchema
 from domain.records.later import filled
+from domain.records.live import subscribe
+from domain.records.opening import need_verb
 from graph.typed.write import Template
 
 SHARED_MAX = 1_000  # readings that others may be about to ask for
@@ -52,6 +55,7 @@ class ChangePlan:
     `parts` are the keys of the answer's object with what each tells; `record` reads the record by `ids`.
     """
 
+    schema: AppSchema
     key: str
     watch: Watch
     parts: Sequence[tuple[str, str]]
@@ -61,9 +65,9 @@ class ChangePlan:
         self, ctx: Ctx, share: Share, variables: Variables, after: str | None
     ) -> AsyncGenerator[ExecutionResult, None]:
         """A result for each change. Raises Invalid, Gone."""
-        ctx.need(record_key(self.watch.app_id, self.watch.entity, Verb.READ))
+        need_verb(ctx, self.schema, self.watch.entity, Verb.READ)
         watch = replace(self.watch, args=filled(self.watch.args, variables))
-        return self._told(ctx, share, variables, await ctx.ports.feed.subscribe(watch, after))
+        return self._told(ctx, share, variables, await subscribe(ctx, watch, after))
 
     async def _told(
         self, ctx: Ctx, share: Share, variables: Variables, changes: Changes
@@ -79,7 +83,7 @@ class ChangePlan:
     async def _record(self, ctx: Ctx, share: Share, variables: Variables, change: RecordChange) -> str | None:
         if self.record is None or change.after is None:
             return None
-        statement = self.record.filled({**variables, "ids": [change.record_id]})
+        statement = _bound(ctx, self.record.filled({**variables, "ids": [change.record_id]}))
 
         async def read() -> str | None:
             rows = await ctx.fetch(statement)
@@ -107,11 +111,13 @@ class ChangePlan:
 
 @dataclass(frozen=True, slots=True)
 class LivePlan:
-    """A compiled `…Live`: the list's statement, and the entities whose changes may change it.
+    """A compiled `…Live`: the list's statement, the entities it shows, and the changes that may change it.
 
     `parts` are the keys of the answer's object with what each tells, `placed` those of a record with its place.
     """
 
+    schema: AppSchema
+    shown: Sequence[str]
     key: str
     listing: Template
     watches: Sequence[Watch]
@@ -120,10 +126,10 @@ class LivePlan:
 
     async def events(self, ctx: Ctx, share: Share, variables: Variables) -> AsyncGenerator[ExecutionResult, None]:
         """The list, and what becomes of it."""
-        for watch in self.watches:
-            ctx.need(record_key(watch.app_id, watch.entity, Verb.READ))
-        changes = [await ctx.ports.feed.subscribe(watch, None) for watch in self.watches]
-        return self._told(ctx, share, self.listing.filled(variables), changes)
+        for entity in self.shown:
+            need_verb(ctx, self.schema, entity, Verb.READ)
+        changes = [await subscribe(ctx, watch) for watch in self.watches]
+        return self._told(ctx, share, _bound(ctx, self.listing.filled(variables)), changes)
 
     async def _told(
         self, ctx: Ctx, share: Share, statement: Statement, changes: Sequence[Changes]
@@ -177,6 +183,11 @@ def _placed(what: str, index: int, row: Row) -> Any:
         case "node":
             return orjson.Fragment(row[2])
     return what.removeprefix("=")
+
+
+def _bound(ctx: Ctx, statement: Statement) -> Statement:
+    """The statement as it is this caller's: what it reads is shared with those whose statement is the same."""
+    return Statement(statement.sql, ctx.bound(statement.args))
 
 
 class _Newest:

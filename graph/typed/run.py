@@ -44,6 +44,7 @@ from domain.kernel.unit import Statement, StatementRefused
 from domain.records import searching
 from domain.records.declared import AppSchema
 from domain.records.later import structure
+from domain.records.policies import seen_by
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.types import NotOfType
 from graph import limits
@@ -127,7 +128,8 @@ class TypedSchemas:
         found = self._schemas.get((version, rights))
         if found is None:
             made: Bounded[tuple[str, str | None], TypedOperation] = Bounded(DOCUMENTS_MAX)
-            found = self._schemas.put((version, rights), (TypedSchema(app, rights), made))
+            schema = TypedSchema(seen_by(app, actor.grants), rights)
+            found = self._schemas.put((version, rights), (schema, made))
         return found
 
     def operation(
@@ -144,12 +146,10 @@ class TypedSchemas:
         self, runner: Runner, app_id: str, source: str, name: str | None, variables: Mapping[str, Any], caller: Caller
     ) -> "Asked":
         """What a caller asks of an app. Raises DocumentRefused."""
-        app = None if caller.anonymous else runner.ports.catalog.at_hand(caller.actor.tenant_id, app_id)
-        if app is None:
-            try:
-                app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
-            except DomainError as refused:
-                raise DocumentRefused([refusal(refused)]) from refused
+        try:
+            app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
+        except DomainError as refused:
+            raise DocumentRefused([refusal(refused)]) from refused
         operation = self.operation(app, caller.actor, source, name, variables)
         operation.measure(variables)
         write = None
@@ -402,7 +402,7 @@ def _is_exact(type: Any) -> bool:
     while not hasattr(type, "name"):
         type = type.type
     name: str = type.name.value
-    return name.endswith(("OrderBy", "Key", "Field", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
+    return name.endswith(("OrderBy", "Key", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
 
 
 class _Names(Visitor):
@@ -457,7 +457,7 @@ class _Lists(Visitor):
         self.found[node.loc.start] = Paged(
             number=len(self.found),
             scope=f"typed:{self._app_id}:{reads.entity}{link}",
-            asked=tuple(values.get(name) for name in ("where", "orderBy", "search", "near", "distinctOn")),
+            asked=tuple(values.get(name) for name in ("where", "orderBy", "search")),
             after=values.get("after"),
         )
 

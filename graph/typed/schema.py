@@ -32,15 +32,16 @@ from graphql import (
     specified_directives,
 )
 
-from domain.access.permissions import Grants, Verb, record_key
+from domain.access.permissions import Grants, Verb
 from domain.kernel.page import FIRST_DEFAULT
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
+from domain.records.policies import bound_by
 from domain.records.query import Op
-from domain.records.types import NATIVE_TYPES, FieldType, GeoPointType, SecretType, VectorType
+from domain.records.types import NATIVE_TYPES, FieldType, SecretType
 from graph.scalars import SCALARS
 from graph.typed import aggregates
 from graph.typed.meaning import Follows, Reads, Writes
-from graph.typed.names import AppNames, EntityNames, Relation, pascal
+from graph.typed.names import AppNames, EntityNames, Relation
 
 T = TypeVar("T")
 
@@ -56,17 +57,13 @@ SEARCH = (
     "The best matches come first where no order is asked for."
 )
 
-NEAR = (
-    "Only records that have a value there, the nearest first where no order is asked for; with `within`, none that is "
-    "further away."
-)
-
 
 @dataclass(frozen=True)
 class Rights:
     """What of an app's records may be done: the part of a caller's grants that a schema depends on."""
 
     verbs: frozenset[tuple[str, Verb]]
+    bound: frozenset[tuple[str, Verb, str]] = frozenset()  # the policies as far as which they may
 
     def may(self, entity: str, verb: Verb) -> bool:
         """Whether records of the entity may be treated so."""
@@ -75,14 +72,15 @@ class Rights:
 
 def rights_of(schema: AppSchema, grants: Grants) -> Rights:
     """The rights that grants come to in one app."""
-    return Rights(
-        frozenset(
-            (entity, verb)
-            for entity in schema.types
-            for verb in Verb
-            if grants.allows(record_key(schema.app_id, entity, verb))
-        )
-    )
+    verbs: set[tuple[str, Verb]] = set()
+    bound: set[tuple[str, Verb, str]] = set()
+    for name, entity in schema.types.items():
+        for verb in Verb:
+            policies = bound_by(schema, entity, verb, grants)
+            if policies is None or policies:
+                verbs.add((name, verb))
+                bound.update((name, verb, policy.name) for policy in policies or ())
+    return Rights(frozenset(verbs), frozenset(bound))
 
 
 class _LazyMap(Mapping[str, T]):
@@ -167,20 +165,6 @@ class TypedSchema(GraphQLSchema):
     @cached_property
     def _by_one(self) -> dict[str, str]:
         return {self.names.of(name).one: name for name in self.readable}
-
-    @cached_property
-    def _by_unique(self) -> dict[str, Reads]:
-        """The look-ups by the fields of a unique key: `contactByEmail`."""
-        found: dict[str, Reads] = {}
-        for entity in self.readable:
-            columns, names = self.app.types[entity].columns, self.names.of(entity)
-            for key in unique_keys(self.app.types[entity]):
-                fields = tuple(columns[raw] for raw in key)
-                name = f"{names.one}By{'And'.join(pascal(raw) for raw in key)}"
-                taken = name in self._by_many or name in self._by_one or name in found
-                if key != ("id",) and not taken and all("eq" in field.type.operators for field in fields):
-                    found[name] = Reads("unique", entity, key=fields)
-        return found
 
     @cached_property
     def _mutations(self) -> dict[str, Writes]:
@@ -271,15 +255,11 @@ class TypedSchema(GraphQLSchema):
     def _query_names(self) -> Iterator[str]:
         yield from self._by_many
         yield from self._by_one
-        yield from self._by_unique
 
     def _query_field(self, name: str) -> GraphQLField | None:
         entity = self._by_many.get(name)
         if entity is not None:
             return self._list_field(entity, Reads("list", entity), self.app.types[entity].description)
-        reads = self._by_unique.get(name)
-        if reads is not None:
-            return self._unique_field(reads)
         entity = self._by_one.get(name)
         if entity is None:
             return None
@@ -288,18 +268,6 @@ class TypedSchema(GraphQLSchema):
         return GraphQLField(
             type, {"id": id}, description="One record, or null.", extensions={"reads": Reads("one", entity)}
         )
-
-    def _unique_field(self, reads: Reads) -> GraphQLField:
-        names = self.names.of(reads.entity)
-        shown = {raw: name for name, raw in names.fields.items()}
-        arguments = {
-            shown[field.name]: GraphQLArgument(
-                GraphQLNonNull(value_type(self, field)), description=field.description or None
-            )
-            for field in reads.key
-        }
-        told = f"The {names.one} that alone has {'this value' if len(arguments) == 1 else 'these values'}, or null."
-        return GraphQLField(self.types[names.type], arguments, description=told, extensions={"reads": reads})
 
     def _list_field(self, entity: str, reads: Reads, description: str) -> GraphQLField:
         type = self.names.of(entity).type
@@ -313,12 +281,6 @@ class TypedSchema(GraphQLSchema):
             "after": GraphQLArgument(GraphQLString, description="The cursor to start behind."),
             "offset": GraphQLArgument(GraphQLNonNull(GraphQLInt), 0, description="How many to leave out first."),
         }
-        alike: Any = GraphQLList(GraphQLNonNull(self.types[f"{type}Field"]))
-        arguments["distinctOn"] = GraphQLArgument(
-            alike, description="Of the records that are alike in all of these, only the first in the order."
-        )
-        if any(near_fields(self.app.types[entity], self.names.of(entity))):
-            arguments["near"] = GraphQLArgument(self.types[f"{type}Near"], description=NEAR)
         if self.app.types[entity].search is not None:
             arguments["search"] = GraphQLArgument(GraphQLString, description=SEARCH)
         made: Any = GraphQLNonNull(self.types[f"{type}Connection"])
@@ -452,8 +414,8 @@ def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     def fields() -> dict[str, GraphQLInputField]:
         made = {}
         along = {relation.link.name for relation in names.relations.values() if not relation.back}
-        for shown, field in _settable(entity, names):
-            type = value_type(schema, field)
+        for shown, field in _settable(entity, names, Verb.CREATE):
+            type: Any = GraphQLID if field.link is not None else schema.scalar(field.type)
             needed = field.required and field.default is None and field.name not in along
             made[shown] = GraphQLInputField(
                 GraphQLNonNull(type) if needed else type, description=field.description or None
@@ -474,23 +436,24 @@ def _update(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     def fields() -> dict[str, GraphQLInputField]:
         return {
             shown: GraphQLInputField(
-                value_type(schema, field),
+                GraphQLID if field.link is not None else schema.scalar(field.type),
                 description=field.description or None,
             )
-            for shown, field in _settable(entity, names)
+            for shown, field in _settable(entity, names, Verb.UPDATE)
             if field.name != "id"
         }
 
     return GraphQLInputObjectType(name, fields, description=f"What to change of a {names.one}.")
 
 
-def _settable(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Field]]:
-    """The fields that a caller may write, by GraphQL name."""
+def _settable(entity: ObjectType, names: EntityNames, verb: Verb) -> Iterator[tuple[str, Field]]:
+    """The fields that a caller may write so, by GraphQL name."""
+    closed = entity.guard.closed(verb) if entity.guard is not None else ()
     for shown, raw in names.fields.items():
         set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
         field = entity.columns[raw]
         apart = isinstance(field.type, SecretType) or not field.stored  # they take a statement of their own
-        if set_by_writer and field.writable and not apart:
+        if set_by_writer and field.writable and not apart and raw not in closed:
             yield shown, field
 
 
@@ -500,27 +463,6 @@ def _key(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames)
     return GraphQLEnumType(name, values, description=f"Fields that tell one of the {names.many} from all others.")
 
 
-def near_fields(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Field]]:
-    """The fields whose values are near to each other or far, by GraphQL name."""
-    return aggregates.fields_for(entity, names, lambda type: isinstance(type, GeoPointType | VectorType))
-
-
-def _near(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
-    made = {
-        shown: GraphQLInputField(
-            schema.types["GeoNear" if isinstance(field.type, GeoPointType) else "VectorNear"],
-            description=field.description or None,
-        )
-        for shown, field in near_fields(entity, names)
-    }
-    return GraphQLInputObjectType(name, made, description="One field, and what its value is to be near to.")
-
-
-def _field(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
-    values = {shown: GraphQLEnumValue(shown) for shown, _ in aggregates.fields_for(entity, names, aggregates.groupable)}
-    return GraphQLEnumType(name, values, description=f"Fields that {names.many} may be alike in.")
-
-
 def unique_keys(entity: ObjectType) -> list[tuple[str, ...]]:
     """The sets of fields that tell each record from all others, by which one can be found."""
     found: list[tuple[str, ...]] = [(field.name,) for field in entity.fields if field.unique]
@@ -528,7 +470,7 @@ def unique_keys(entity: ObjectType) -> list[tuple[str, ...]]:
         columns = [part.column for part in index.parts if part.column is not None]
         if index.unique and index.where is None and len(columns) == len(index.parts):
             found.append(tuple(columns))
-    return found
+    return [key for key in found if all(name in entity.columns for name in key)]
 
 
 def pascal_of(camel: str) -> str:
@@ -550,13 +492,8 @@ def _object(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     return GraphQLObjectType(name, fields, description=entity.description or None)
 
 
-def value_type(schema: TypedSchema, field: Field) -> Any:
-    """The GraphQL type of a field's values."""
-    return GraphQLID if field.link is not None else schema.scalar(field.type)
-
-
 def _value_field(schema: TypedSchema, field: Field) -> GraphQLField:
-    type = value_type(schema, field)
+    type = GraphQLID if field.link is not None else schema.scalar(field.type)
     return GraphQLField(
         GraphQLNonNull(type) if field.required else type,
         description=field.description or None,
@@ -598,12 +535,6 @@ def _edge(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames
             made["searchRank"] = GraphQLField(
                 GraphQLFloat,
                 description="How well it meets `search`: above 1 with all the words, up to 1 with words like them.",
-                extensions={"reads": Reads("placing")},
-            )
-        if any(near_fields(entity, names)):
-            made["distance"] = GraphQLField(
-                GraphQLFloat,
-                description="How far it is from what `near` names: in metres, or as the metric of vectors has it.",
                 extensions={"reads": Reads("placing")},
             )
         return made
@@ -677,8 +608,6 @@ AROUND_ENTITY: Mapping[str, tuple[Make, Verb]] = {
     "Create": (_create, Verb.CREATE),
     "Update": (_update, Verb.UPDATE),
     "Key": (_key, Verb.CREATE),
-    "Field": (_field, Verb.READ),
-    "Near": (_near, Verb.READ),
     "": (_object, Verb.READ),
 }
 
@@ -707,26 +636,6 @@ COMMON: dict[str, Any] = {
     "Boolean": GraphQLBoolean,
     "ID": GraphQLID,
 }
-VECTOR: Any = GraphQLList(GraphQLNonNull(GraphQLFloat))
-COMMON |= {
-    "GeoWithin": GraphQLInputObjectType(
-        "GeoWithin",
-        {name: GraphQLInputField(GraphQLNonNull(GraphQLFloat)) for name in ("lat", "lng", "metres")},
-        description="At most so many metres from a place, given in degrees; along the surface of the Earth.",
-    ),
-    "VectorNear": GraphQLInputObjectType(
-        "VectorNear",
-        {
-            "cosine": GraphQLInputField(VECTOR, description="By the angle: 0 is the same direction, 2 the opposite."),
-            "euclidean": GraphQLInputField(VECTOR, description="By the distance in a straight line."),
-            "innerProduct": GraphQLInputField(
-                VECTOR, description="By the inner product; the distance is its negative."
-            ),
-            "within": GraphQLInputField(GraphQLFloat, description="The greatest distance."),
-        },
-        description="A vector, given to the metric it is to be near by.",
-    ),
-}
 COMMON |= {"DateBucket": aggregates.DATE_BUCKET, "ChangeKind": CHANGE_KIND}
 COMMON |= {
     definition.name: GraphQLScalarType(
@@ -743,15 +652,6 @@ COMMON |= {  # field types read their values themselves
     if type.graphql not in COMMON
 }
 
-COMMON["GeoNear"] = GraphQLInputObjectType(
-    "GeoNear",
-    {
-        "to": GraphQLInputField(GraphQLNonNull(COMMON["GeoPoint"])),
-        "within": GraphQLInputField(GraphQLFloat, description="The greatest distance, in metres."),
-    },
-    description="A place to be near to, along the surface of the Earth.",
-)
-
 # The filters of field types: one input type for each distinct kind of value.
 
 
@@ -762,8 +662,7 @@ def _filter(name: str, type: FieldType) -> Callable[[TypedSchema], GraphQLNamedT
         for op in Op:
             if op.value in type.operators:
                 several: Any = GraphQLList(GraphQLNonNull(value))
-                read_apart = {Op.IS_NULL: GraphQLBoolean, Op.IN: several, Op.NOT_IN: several}
-                operand = schema.types["GeoWithin"] if op is Op.WITHIN else read_apart.get(op, value)
+                operand = {Op.IS_NULL: GraphQLBoolean, Op.IN: several, Op.NOT_IN: several}.get(op, value)
                 made[op.value] = GraphQLInputField(operand)
         return made
 

@@ -12,7 +12,7 @@ from graphql import FieldNode, OperationDefinitionNode, Undefined, ValueNode, va
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Invalid, Missing, TooComplex
+from domain.kernel.errors import Conflict, Invalid, TooComplex
 from domain.kernel.rawjson import json_of
 from domain.kernel.unit import Statement, StatementRefused
 from domain.records import nested, service, sql
@@ -20,6 +20,7 @@ from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.later import Later, Read, filled
 from domain.records.nested import Tree
 from domain.records.opening import Opened
+from domain.records.policies import of_any_row
 from domain.records.query import All, Condition, Op, Test
 from domain.records.refusals import record_refusal
 from domain.records.select import Compiler
@@ -65,7 +66,7 @@ class Step:
     trees: Callable[[Variables], Sequence[Tree]] | None = None
     read: Template | None = None
     missing: str | None = None  # the variable that has the id of the one record there must be
-    unchanged_since: bool = False  # whether it must be as old as the caller thinks
+    unchanged_since: Template | None = None  # counts it as `total` if it is as old as the caller thinks
     most: Later | int | None = None  # how many it may come to
     text: str = ""  # of a field that never changes
 
@@ -89,19 +90,23 @@ class Step:
     async def _written(self, ctx: Ctx, statement: Statement, variables: Variables) -> list[str]:
         docs = await self._told_by(ctx.conclude(statement) if self.single else ctx.fetch(statement))
         if self.missing is not None and not docs:
-            await self._refuse(ctx, variables[self.missing])
+            await self._refuse(ctx, variables)
+        if not docs and not self.many:  # of an upsert: the one that is there is not for this caller
+            raise Conflict("a record with this key exists already", field="by")
         most = self.most.value(variables) if isinstance(self.most, Later) else self.most
         if most is not None and len(docs) >= most:
             raise TooComplex(f"more than {most - 1} records match: nothing was changed", field="limit")
         return docs
 
-    async def _refuse(self, ctx: Ctx, id: Any) -> None:
+    async def _refuse(self, ctx: Ctx, variables: Variables) -> None:
         """Say why the one record was not written."""
-        if self.unchanged_since:
+        id = variables[self.missing or ""]
+        if self.unchanged_since is not None:
             operand = self.about.entity.columns["id"].type.operand(id)
-            if await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, operand)):
+            there = await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, operand))
+            if there and not (await ctx.fetch(self.unchanged_since.filled(variables)))[0]["total"]:
                 raise Conflict("the record has been changed since then", field="ifUpdatedAt")
-        raise Missing(f"record '{str(id)[:80]}' not found")
+        await service.refuse_unchanged(ctx, self.about, str(id))
 
     async def _told_by(self, rows: Awaitable[Sequence[Mapping[str, Any]]]) -> list[str]:
         try:
@@ -219,10 +224,12 @@ class _Root:
         columns = self.entity.columns
         id = Later(self._whole("id"), (), "id", columns["id"].type.operand)
         where = Test(columns["id"], Op.EQ, id)
-        since = self._argument_now("ifUpdatedAt") is not None
-        if since:
+        since = None
+        if self._argument_now("ifUpdatedAt") is not None:
             at = Later(self._whole("ifUpdatedAt"), (), "ifUpdatedAt", columns["updated_at"].type.operand)
             where = All([where, Test(columns["updated_at"], Op.EQ, at)])
+            counted = sql.count(self.app, self.entity, where)
+            since = Template(counted.sql, counted.args)
         write, reading = self._told(build(where, None))
         return Step(
             self.key, self.at, False, write=write, read=reading, missing=self._whole("id"), unchanged_since=since
@@ -257,9 +264,9 @@ class _Root:
         return Template(statement.sql, statement.args), None if alone else self._reading()
 
     def _reading(self) -> Template:
-        compiler = Compiler()
+        compiler, written = Compiler(), Source(self.app, of_any_row(self.entity))
         ids = Later("ids", (), "ids", lambda ids: [self.entity.columns["id"].type.operand(id) for id in ids])
-        text = compiler.by_ids(self.source, self.parts, ids)
+        text = compiler.by_ids(written, self.parts, ids)
         return Template(text, tuple(compiler.params.values))
 
     # Arguments.

@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 
 from domain.collaboration.model import ShareLevel
-from domain.collaboration.shares import shared_with
 from domain.kernel.model import DEFAULT_TENANT
+from domain.kernel.unit import OfCaller
 from domain.records.declared import AppSchema, ObjectType
+from domain.records.policies import PolicyReader
 from domain.records.sql import Params, condition
 from tests.build import Collections
 from tests.collaboration.placing import BACK, PURGE, delete, on
@@ -44,10 +45,12 @@ def shares(app: Collections, record: dict[str, Any]) -> list[tuple[str, str]]:
 
 def seen(stoa: Stoa, app: Collections, person: Person, level: ShareLevel) -> set[str]:
     """The ids of the tickets that were shared with somebody on that level."""
-    schema = AppSchema(DEFAULT_TENANT, app.app_id, "", app.app_id, 1)
+    tickets = ObjectType("tickets", ())
+    schema = AppSchema(DEFAULT_TENANT, app.app_id, "", app.app_id, 1, {"tickets": tickets})
     params = Params()
-    met = condition(schema, shared_with(schema, ObjectType("tickets", ()), UUID(person.id), level), params)
-    rows = stoa.sql(f"SELECT t.id::text AS id FROM {app.app_id}.tickets t WHERE {met}", *params.values)
+    met = condition(schema, PolicyReader(schema, tickets, "where").read({"SHARED": level}), params)
+    values = [UUID(person.id) if value is OfCaller.ID else value for value in params.values]
+    rows = stoa.sql(f"SELECT t.id::text AS id FROM {app.app_id}.tickets t WHERE {met}", *values)
     return {row["id"] for row in rows}
 
 
