@@ -35,21 +35,27 @@ class Database:
     Its own connections go around as they are: no statement that runs on them leaves settings or locks behind.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: Connections) -> None:
+    def __init__(self, engine: AsyncEngine, pool: Connections, anew: Connections) -> None:
         self._engine = engine
+        self._anew = anew
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pool = pool
         self._look_ups = LookUps(pool, ACQUIRE_TIMEOUT_S)
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
-        """Connect to PostgreSQL, with at most `connections` for records and as many for everything else."""
-        return cls(_engine(url, connections), Connections(partial(_connected, url), connections))
+        """Connect to PostgreSQL, with at most `connections` for records and as many for everything else.
+
+        And one for what is planned anew.
+        """
+        anew = partial(_connected, url, plan_cache_mode="force_custom_plan")
+        return cls(_engine(url, connections), Connections(partial(_connected, url), connections), Connections(anew, 1))
 
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
         await self._pool.close()
+        await self._anew.close()
 
     @asynccontextmanager
     async def unit(self, *, writes: bool, single: bool = False) -> "AsyncIterator[DatabaseUnit]":
@@ -69,6 +75,13 @@ class Database:
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself. Raises StatementRefused, TimedOut, Unavailable."""
         return await _fetch(self._pool, statement)
+
+    async def fetch_anew(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """Run one statement by itself, planned for its tables as they are now. Raises as `fetch` does.
+
+        A plan that is kept is that of the day it was made: a log that was empty then is looked through from end to end.
+        """
+        return await _fetch(self._anew, statement)
 
 
 def _connect_options() -> dict[str, Any]:
@@ -91,8 +104,9 @@ def _connect_options() -> dict[str, Any]:
     }
 
 
-async def _connected(url: str) -> "asyncpg.Connection[Any]":
-    return await asyncpg.connect(url, **_connect_options())
+async def _connected(url: str, **settings: str) -> "asyncpg.Connection[Any]":
+    options = _connect_options()
+    return await asyncpg.connect(url, **{**options, "server_settings": {**options["server_settings"], **settings}})
 
 
 def _engine(url: str, connections: int) -> AsyncEngine:

@@ -226,3 +226,15 @@ async def test_a_concluding_statement_that_is_refused_leaves_nothing(opened: Dat
         with pytest.raises(StatementRefused):
             await unit.conclude(Statement("INSERT INTO public.things VALUES (2), (1) RETURNING n"))
     assert await count(opened) == 1
+
+
+async def test_a_statement_that_is_fetched_anew_is_planned_each_time(opened: Database) -> None:
+    asked = Statement("SELECT n FROM public.things WHERE n > $1 ORDER BY n", (0,))
+    for _ in range(10):  # a plan is kept from the sixth time on
+        await opened.fetch_anew(asked)
+        await opened.fetch(asked)
+    planned = Statement(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", (asked.sql,)
+    )
+    assert [tuple(row.values()) for row in await opened.fetch_anew(planned)] == [(0, 10)]
+    assert [tuple(row.values()) for row in await opened.fetch(planned)] == [(5, 5)]
