@@ -24,6 +24,7 @@ from infra.logs import get_logger
 
 POLL_S = 1.0
 UNSETTLED_POLL_S = 0.02  # while an event is committed but an older transaction still runs
+GATHERED_S = 0.02  # what is committed within this time after a reading, or a message to others, waits for the next one
 BATCH = 100  # rows read at once, with their values: what this takes of memory
 WAITING_MAX = 1_000  # changes a slow listener may be behind
 WAITING_BYTES_MAX = 8 * 2**20  # and what they may hold
@@ -193,9 +194,13 @@ class OutboxFeed:
     # Reading.
 
     async def _read(self) -> None:
-        """Read for ever, whatever the database does meanwhile."""
+        """Read for ever, whatever the database does meanwhile.
+
+        At once after a while of nothing; under load, what comes within moments is read together.
+        """
         while True:
             pause = POLL_S
+            again = asyncio.get_running_loop().time() + GATHERED_S
             try:
                 await self._where()
                 while not (settled := await self._batch()):
@@ -209,6 +214,7 @@ class OutboxFeed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
+            await asyncio.sleep(again - asyncio.get_running_loop().time())
             self._wake.clear()
 
     async def _batch(self) -> bool | None:
@@ -288,6 +294,7 @@ class OutboxFeed:
             with suppress(redis.RedisError, OSError):
                 async with asyncio.timeout(RECONNECT_S):
                     await self._valkey.publish(CHANNEL, b"")
+            await asyncio.sleep(GATHERED_S)
 
 
 class _Subscription:
