@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from enum import Enum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -175,6 +176,20 @@ class AgentMessage:
         return self.calls or None
 
 
+@strawberry.enum(description="What happened in a session.")
+class AgentSessionEventKind(Enum):
+    MESSAGE = "MESSAGE"
+    TOOL_CALL = "TOOL_CALL"
+
+
+@strawberry.type(description="A message of a session, or a call of a tool that led to one.")
+class AgentSessionEvent:
+    kind: AgentSessionEventKind
+    at: datetime
+    message: AgentMessage | None = None
+    tool_call: ToolCall | None = strawberry.field(default=None, graphql_type=ToolCall | None)
+
+
 @strawberry.type(description="A conversation with an agent.")
 class AgentSession:
     row: strawberry.Private[model.AgentSession]
@@ -220,11 +235,25 @@ class AgentSession:
         description=f"Oldest first. In a list of sessions there are the newest {service.SHOWN_MESSAGES_MAX} of each."
     )
     async def messages(self, info: Info) -> list[AgentMessage]:
+        return await self._messages(info, with_calls=selects(info, "toolCalls"))
+
+    @strawberry.field(description="Its messages and the calls of tools between them, by time.")
+    async def events(self, info: Info) -> list[AgentSessionEvent]:
+        happened = []
+        for message in await self._messages(info, with_calls=True):
+            for call in message.calls:
+                calls = AgentSessionEventKind.TOOL_CALL
+                happened.append(AgentSessionEvent(kind=calls, at=call.created_at, tool_call=call))  # type: ignore[arg-type]
+            said = AgentSessionEventKind.MESSAGE
+            happened.append(AgentSessionEvent(kind=said, at=message.row.created_at, message=message))
+        return sorted(happened, key=lambda event: event.at)
+
+    async def _messages(self, info: Info, *, with_calls: bool) -> list[AgentMessage]:
         ctx = info.context
         rows = self.known
         if rows is None:
             rows = (await service.messages_of(ctx, self.row.app_id, [self.row.id]))[self.row.id]
-        calls = await service.tool_calls_of(ctx, [row.id for row in rows]) if selects(info, "toolCalls") else {}
+        calls = await service.tool_calls_of(ctx, [row.id for row in rows]) if with_calls else {}
         return [AgentMessage(row=row, calls=calls.get(row.id, ())) for row in rows]
 
 
@@ -272,106 +301,64 @@ class AgentRunEvent:
         return self.event.session_id
 
 
+def _told(key: str, description: str | None = None) -> Any:
+    """A field of an event that is in its body."""
+
+    def read(self: AgentRunEvent):  # type: ignore[no-untyped-def]  # of the type that the field is declared to have
+        return self.event.body[key]
+
+    return strawberry.field(resolver=read, description=description)
+
+
 @strawberry.type(description="A piece of the answer.")
 class AgentChunk(AgentRunEvent):
-    @strawberry.field
-    def delta(self) -> str:
-        return str(self.event.body["delta"])
+    delta: str = _told("delta")
 
 
 @strawberry.type(description="A tool is called.")
 class AgentToolCallStarted(AgentRunEvent):
-    @strawberry.field
-    def call_id(self) -> str:
-        return str(self.event.body["call_id"])
-
-    @strawberry.field
-    def tool_name(self) -> str:
-        return str(self.event.body["tool_name"])
-
-    @strawberry.field
-    def input(self) -> Json | None:
-        return Json(self.event.body["input"])
+    call_id: str = _told("call_id")
+    tool_name: str = _told("tool_name")
+    input: Json | None = _told("input")
 
 
 @strawberry.type(description="A call of a tool has ended: with an output or with an error.")
 class AgentToolCallCompleted(AgentRunEvent):
-    @strawberry.field
-    def call_id(self) -> str:
-        return str(self.event.body["call_id"])
-
-    @strawberry.field
-    def tool_name(self) -> str:
-        return str(self.event.body["tool_name"])
-
-    @strawberry.field
-    def output(self) -> Json | None:
-        return Json(self.event.body["output"])
-
-    @strawberry.field
-    def error(self) -> str | None:
-        error: str | None = self.event.body["error"]
-        return error
-
-    @strawberry.field
-    def duration_ms(self) -> int:
-        return int(self.event.body["duration_ms"])
+    call_id: str = _told("call_id")
+    tool_name: str = _told("tool_name")
+    output: Json | None = _told("output")
+    error: str | None = _told("error")
+    duration_ms: int = _told("duration_ms")
 
 
 @strawberry.type(description="A call of a tool waits for somebody's decision.")
 class AgentApprovalRequired(AgentRunEvent):
-    @strawberry.field
-    def approval_id(self) -> UUID:
-        return UUID(self.event.body["approval_id"])
-
-    @strawberry.field
-    def tool_name(self) -> str:
-        return str(self.event.body["tool_name"])
-
-    @strawberry.field
-    def args(self) -> Json | None:
-        return Json(self.event.body["args"])
-
-    @strawberry.field
-    def reason(self) -> str:
-        return str(self.event.body["reason"])
+    approval_id: UUID = _told("approval_id")
+    tool_name: str = _told("tool_name")
+    args: Json | None = _told("args")
+    reason: str = _told("reason")
 
 
 @strawberry.type(description="A summary stands for the older part of the conversation.")
 class AgentSessionCompacted(AgentRunEvent):
-    @strawberry.field
-    def summary(self) -> str:
-        return str(self.event.body["summary"])
+    summary: str = _told("summary")
 
 
 @strawberry.type(description="A piece of what another agent says that this one asked.")
 class AgentSubAgentChunk(AgentRunEvent):
-    @strawberry.field(description="The other agent's app.")
-    def asked_app_id(self) -> strawberry.ID:
-        return strawberry.ID(self.event.body["app_id"])
-
-    @strawberry.field
-    def delta(self) -> str:
-        return str(self.event.body["delta"])
+    asked_app_id: strawberry.ID = _told("app_id", "The other agent's app.")
+    delta: str = _told("delta")
 
 
 @strawberry.type(description="The answer is whole.")
 class AgentDone(AgentRunEvent):
-    @strawberry.field
-    def response(self) -> str:
-        return str(self.event.body["response"])
-
-    @strawberry.field
-    def tokens(self) -> int | None:
-        tokens: int | None = self.event.body["tokens"]
-        return tokens
+    response: str = _told("response")
+    tokens: int | None = _told("tokens")
 
 
 @strawberry.type(description="There will be no answer.")
 class AgentFailed(AgentRunEvent):
-    @strawberry.field(description="Why.")
-    def error(self) -> str | None:
-        return str(self.event.body["error"])
+    error: str | None = _told("error", "Why.")
 
 
 @strawberry.type(description="Events were left out: the reader was too slow.")
@@ -464,7 +451,8 @@ class AgentsQuery:
         """The conversations with an agent, the one that changed last first."""
         ctx = info.context
         page = await service.sessions(ctx, app, PageArgs(first, after), offset)
-        known = await service.messages_of(ctx, app, [row.id for row in page.rows]) if selects(info, "messages") else {}
+        told = selects(info, "messages") or selects(info, "events")
+        known = await service.messages_of(ctx, app, [row.id for row in page.rows]) if told else {}
         rows = [AgentSession(row=row, known=known.get(row.id)) for row in page.rows]
         return connection(Page(rows, page.cursors, page.has_next, page.has_previous, page.count))
 

@@ -71,7 +71,6 @@ class Facts:
     invoker_id: UUID
     trigger: Trigger
     depth: int
-    hooks: int
     scope: list[str] | None
     message: str
     files: list[Any]
@@ -81,6 +80,7 @@ class Facts:
     definition: Definition
     has_code: bool
     interrupted: bool  # another process had it before
+    hooks: int = 0  # of records that led to it
 
     @property
     def remembers(self) -> bool:

@@ -131,6 +131,16 @@ def test_old_events_and_runs_are_dropped_and_remembered_calls_stay(
     (session,) = admin.client.get("/api/v1/apps/remembered/agent/sessions").json()
     shown = admin.client.get(f"/api/v1/apps/remembered/agent/sessions/{session['id']}").json()
     assert [call["tool_name"] for call in shown["messages"][1]["toolCalls"]] == ["query_data"]
+    told = admin.client.get(f"/api/v1/apps/remembered/agent/sessions/{session['id']}/events").json()
+    said = [(event["type"], event.get("content"), event.get("toolName")) for event in told]
+    assert sorted(said, key=str) == [
+        ("message", "how many", None), ("message", "none", None), ("tool_call", None, "query_data")
+    ]  # fmt: skip
+    assert [event["at"] for event in told] == sorted(event["at"] for event in told)
+    assert told[-1] == {
+        "type": "message", "id": shown["messages"][1]["id"], "role": "assistant", "content": "none", "tokenCount": 20,
+        "isSummary": False, "at": shown["messages"][1]["createdAt"],
+    }  # fmt: skip
 
 
 def test_without_valkey_it_is_only_later(databases: Databases, tmp_path: Path, model: Provider) -> None:
