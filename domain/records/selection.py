@@ -238,4 +238,5 @@ class Listing:
     limit: int | Later = 50
     offset: int | Later = 0
     after: After | None = None
+    distinct: Sequence[Field] = ()  # of the records that are alike in these fields, only the first
     cursor_pads: tuple[Any, Any] | None = None

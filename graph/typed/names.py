@@ -27,11 +27,12 @@ _ENDINGS = (
 # Types the schema has beside those of entities, and what is put behind an entity's type for the types around it.
 TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
-    " Change User BigInt ChangeKind DateBucket Decimal Money Time Duration GeoPoint".split()
+    " Change User BigInt ChangeKind DateBucket Decimal Money Time Duration GeoPoint"
+    " GeoNear GeoWithin VectorNear".split()
 )
 AROUND = (
     "Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Live", "Placed",
-    "Filter",
+    "Filter", "Field", "Near",
     "GroupKeyOrder", "GroupOrder", "GroupKey", "GroupBy", "Group", "Having", "Aggregate", "Counts", "Sums", "Averages",
     "Extremes", "CountsHaving", "SumsHaving", "AveragesHaving", "ExtremesHaving", "CountsOrder", "SumsOrder",
     "AveragesOrder", "ExtremesOrder",

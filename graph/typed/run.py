@@ -402,7 +402,7 @@ def _is_exact(type: Any) -> bool:
     while not hasattr(type, "name"):
         type = type.type
     name: str = type.name.value
-    return name.endswith(("OrderBy", "Key", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
+    return name.endswith(("OrderBy", "Key", "Field", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
 
 
 class _Names(Visitor):
@@ -457,7 +457,7 @@ class _Lists(Visitor):
         self.found[node.loc.start] = Paged(
             number=len(self.found),
             scope=f"typed:{self._app_id}:{reads.entity}{link}",
-            asked=tuple(values.get(name) for name in ("where", "orderBy", "search")),
+            asked=tuple(values.get(name) for name in ("where", "orderBy", "search", "near", "distinctOn")),
             after=values.get("after"),
         )
 
