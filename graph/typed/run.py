@@ -146,8 +146,9 @@ class TypedSchemas:
         self, runner: Runner, app_id: str, source: str, name: str | None, variables: Mapping[str, Any], caller: Caller
     ) -> "Asked":
         """What a caller asks of an app. Raises DocumentRefused."""
+        app = None if caller.anonymous else runner.ports.catalog.at_hand(caller.actor.tenant_id, app_id)
         try:
-            app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
+            app = app or await runner.look(lambda ctx: _app(ctx, app_id), caller)
         except DomainError as refused:
             raise DocumentRefused([refusal(refused)]) from refused
         operation = self.operation(app, caller.actor, source, name, variables)
