@@ -147,10 +147,11 @@ class TypedSchemas:
     ) -> "Asked":
         """What a caller asks of an app. Raises DocumentRefused."""
         app = None if caller.anonymous else runner.ports.catalog.at_hand(caller.actor.tenant_id, app_id)
-        try:
-            app = app or await runner.look(lambda ctx: _app(ctx, app_id), caller)
-        except DomainError as refused:
-            raise DocumentRefused([refusal(refused)]) from refused
+        if app is None:
+            try:
+                app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
+            except DomainError as refused:
+                raise DocumentRefused([refusal(refused)]) from refused
         operation = self.operation(app, caller.actor, source, name, variables)
         operation.measure(variables)
         write = None
