@@ -80,12 +80,16 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Linking:
-    """A record of that entity whose link field leads here meets the part; with `unknown`, or may meet it."""
+    """A record of that entity whose link field leads here meets the part; with `unknown`, or may meet it.
+
+    With `forward` the link field is this record's, and leads to several of that entity.
+    """
 
     link: Field
     entity: str
     part: "Condition"
     unknown: bool = False
+    forward: bool = False
 
 
 @dataclass(frozen=True, slots=True)

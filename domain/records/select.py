@@ -37,7 +37,18 @@ from domain.records.selection import (
     Total,
     Value,
 )
-from domain.records.sql import INFIX, Params, condition, options, ranked, shown, sort_type, sort_value, value
+from domain.records.sql import (
+    INFIX,
+    Params,
+    condition,
+    options,
+    ranked,
+    shown,
+    sort_type,
+    sort_value,
+    tied,
+    value,
+)
 from domain.records.sql import source as rows_of
 from domain.records.types import FieldType
 
@@ -99,7 +110,7 @@ class Compiler:
                 link = f"{alias}.{quoted(part.link.name)}"
                 return self.record(part.source, part.parts, lambda other: f"{other}.id = {link}")
             case Many():
-                return self.listing(part.listing, lambda other: f"{other}.{quoted(part.link.name)} = {alias}.id")
+                return self.listing(part.listing, lambda other: tied(part.link, alias, other, part.forward))
         raise AssertionError(part)
 
     # Lists.

@@ -8,6 +8,7 @@ from domain.access.permissions import Verb
 from domain.kernel.events import LOGGED
 from domain.kernel.unit import Statement
 from domain.records import searching
+from domain.records.computed import Links
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import literal, quoted
@@ -207,7 +208,19 @@ def _linking(schema: AppSchema, tested: Linking, params: Params, alias: str) -> 
     if tested.unknown:
         part = f"({part}) IS NOT FALSE"
     there = source(schema, schema.types[tested.entity], params)
-    return f"EXISTS (SELECT FROM {there} {other} WHERE {other}.{quoted(tested.link.name)} = {alias}.id AND {part})"
+    return f"EXISTS (SELECT FROM {there} {other} WHERE {tied(tested.link, alias, other, tested.forward)} AND {part})"
+
+
+def tied(link: DeclaredField, alias: str, other: str, forward: bool) -> str:
+    """That the row `other` is one of those a link field ties to the row `alias`: one of the other row's own fields.
+
+    With `forward` it is a field of the row `alias` that leads to several.
+    """
+    if not isinstance(link.computed, Links):
+        return f"{other}.{quoted(link.name)} = {alias}.id"
+    here, there = ("source_id", "target_id") if forward else ("target_id", "source_id")
+    ids = f"SELECT {other}x.{there} FROM {link.computed.table} {other}x WHERE {other}x.{here} = {alias}.id"
+    return f"{other}.id IN ({ids})"
 
 
 def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:

@@ -227,8 +227,9 @@ class QueryCompiler:
     def _related(
         self, key: str, definition: GraphQLField, nodes: Sequence[FieldNode], relation: Relation
     ) -> RecordPart:
-        if relation.back:
-            return Many(key, relation.link, self._listing(definition, nodes, relation.entity))
+        if relation.several:
+            listing = self._listing(definition, nodes, relation.entity)
+            return Many(key, relation.link, listing, forward=not relation.back)
         source = self._source(relation.entity)
         return One(key, relation.link, source, self._record_parts(nodes, source.entity))
 

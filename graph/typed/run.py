@@ -455,7 +455,7 @@ class _Lists(Visitor):
         if reads is None or field is None or "offset" not in field.args or node.loc is None:
             return
         values = {argument.name.value: argument.value for argument in node.arguments or ()}
-        link = "" if reads.relation is None else f":{reads.relation.link.name}"
+        link = "" if reads.relation is None else f":{reads.relation.link.name}:{reads.relation.name}"
         self.found[node.loc.start] = Paged(
             number=len(self.found),
             scope=f"typed:{self._app_id}:{reads.entity}{link}",

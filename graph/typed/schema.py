@@ -37,7 +37,7 @@ from domain.kernel.page import FIRST_DEFAULT
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.policies import bound_by
 from domain.records.query import Op
-from domain.records.types import NATIVE_TYPES, FieldType, GeoPointType, SecretType, VectorType
+from domain.records.types import NATIVE_TYPES, FieldType, GeoPointType, VectorType
 from graph.scalars import SCALARS
 from graph.typed import aggregates
 from graph.typed.meaning import Follows, Reads, Writes
@@ -216,7 +216,7 @@ class TypedSchema(GraphQLSchema):
         """The fields that take `first`, by name, with its default."""
         lists = set(self._by_many)
         for entity in self.readable:
-            lists.update(relation.name for relation in self.names.of(entity).relations.values() if relation.back)
+            lists.update(relation.name for relation in self.names.of(entity).relations.values() if relation.several)
         return dict.fromkeys(lists, FIRST_DEFAULT)
 
     # Types by name.
@@ -463,7 +463,8 @@ def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
                 GraphQLNonNull(type) if needed else type, description=field.description or None
             )
         for relation in names.relations.values():
-            if schema.rights.may(relation.entity, Verb.READ) and schema.rights.may(relation.entity, Verb.CREATE):
+            may = schema.rights.may(relation.entity, Verb.READ) and schema.rights.may(relation.entity, Verb.CREATE)
+            if may and not relation.crossing:
                 other: Any = schema.types[f"{schema.names.of(relation.entity).type}Create"]
                 made[relation.name] = GraphQLInputField(
                     GraphQLList(GraphQLNonNull(other)) if relation.back else other,
@@ -494,8 +495,7 @@ def _settable(entity: ObjectType, names: EntityNames, verb: Verb) -> Iterator[tu
     for shown, raw in names.fields.items():
         set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
         field = entity.columns[raw]
-        apart = isinstance(field.type, SecretType) or not field.stored  # they take a statement of their own
-        if set_by_writer and field.writable and not apart and raw not in closed:
+        if set_by_writer and field.writable and raw not in closed:
             yield shown, field
 
 
@@ -571,7 +571,7 @@ def _value_field(schema: TypedSchema, field: Field) -> GraphQLField:
 
 def _relation_field(schema: TypedSchema, relation: Relation) -> GraphQLField:
     reads = Reads("relation", relation.entity, relation=relation)
-    if relation.back:
+    if relation.several:
         return schema._list_field(relation.entity, reads, "")
     return GraphQLField(schema.types[schema.names.of(relation.entity).type], extensions={"reads": reads})
 
@@ -631,7 +631,7 @@ def _where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityName
             if schema.rights.may(relation.entity, Verb.READ):
                 other = schema.names.of(relation.entity).type
                 made[relation.name] = GraphQLInputField(
-                    schema.types[f"{other}ListWhere" if relation.back else f"{other}Where"]
+                    schema.types[f"{other}ListWhere" if relation.several else f"{other}Where"]
                 )
         return made
 
@@ -658,7 +658,7 @@ def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityN
             if entity.columns[raw].type.sortable
         }
         for relation in names.relations.values():
-            if not relation.back and schema.rights.may(relation.entity, Verb.READ):
+            if not relation.several and schema.rights.may(relation.entity, Verb.READ):
                 other = schema.names.of(relation.entity).type
                 made[relation.name] = GraphQLInputField(schema.types[f"{other}OrderBy"])
         return made

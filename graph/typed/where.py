@@ -35,7 +35,8 @@ class TypedReader(NativeReader):
         reader = TypedReader(self._schema, self._schema.app.types[relation.entity], path)
         reader._tests = self._tests
         try:
-            if not relation.back:
+            forward = relation.crossing and not relation.back
+            if not relation.several:
                 return Linked(relation.link, relation.entity, reader._object(value, path, depth + 1))
             parts: list[Condition] = []
             for quantifier, inner in value.items():
@@ -43,9 +44,9 @@ class TypedReader(NativeReader):
                     continue
                 met = reader._object(inner, f"{path}.{quantifier}", depth + 1)
                 if quantifier == "every":
-                    parts.append(Not(Linking(relation.link, relation.entity, Not(met), unknown=True)))
+                    parts.append(Not(Linking(relation.link, relation.entity, Not(met), unknown=True, forward=forward)))
                 else:
-                    there = Linking(relation.link, relation.entity, met)
+                    there = Linking(relation.link, relation.entity, met, forward=forward)
                     parts.append(there if quantifier == "some" else Not(there))
             return All(parts)
         finally:
