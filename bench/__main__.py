@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-GROUPS = ("foundation", "records", "jobs", "workers", "files")
+GROUPS = ("foundation", "records")
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import strawberry
 
-from domain.access.permissions import Verb, record_key, reveal_key
+from domain.access.permissions import EVERYTHING, Verb, app_key, record_key, reveal_key
 from domain.kernel import events
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
 from domain.kernel.page import FIRST_MAX
 from domain.kernel.rawjson import RawJson, array_of
-from domain.records import identity, live, sealing, service
+from domain.records import explaining, identity, live, sealing, service
 from domain.records.identity import FederatedQuery
 from domain.records.service import Found, Query
 from domain.records.spelling import dialects
@@ -139,6 +139,37 @@ class RecordChange:
         return self.change.actor_id
 
 
+@strawberry.enum(description="What may be done with records.")
+class RecordVerb(Enum):
+    CREATE = "create"
+    READ = "read"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@strawberry.type(description="What one policy says of a verb for a user.")
+class PolicySaid:
+    name: str
+    description: str
+    permission: str = strawberry.field(description="The key that allows the verb as far as the policy goes.")
+    held: bool = strawberry.field(description="Whether the user holds that key, or one that covers it.")
+    holds: bool | None = strawberry.field(description="Whether the record is one of its rows; null without a record.")
+    hidden: list[str] = strawberry.field(description="Fields it does not show.")
+    masked: list[str] = strawberry.field(description="Fields it shows in part.")
+    read_only: list[str] = strawberry.field(description="Fields it does not let be written.")
+
+
+@strawberry.type(description="Why a user may do something with records, or may not.")
+class AccessExplanation:
+    allowed: bool
+    reason: str = strawberry.field(description="In a sentence.")
+    permission: str = strawberry.field(description="The key that allows it for all records.")
+    held: bool = strawberry.field(description="Whether the user holds that key, or one that covers it.")
+    roles: list[str] = strawberry.field(description="Roles of theirs that give one of the keys at stake.")
+    policies: list[PolicySaid] = strawberry.field(description="What each policy for this verb says.")
+    record: Record | None = strawberry.field(description="The record as the user sees it, if they do.")
+
+
 @strawberry.type
 class RecordsQuery:
     @query(access=may(Verb.READ), refuses=[Code.NOT_FOUND])
@@ -175,6 +206,23 @@ class RecordsQuery:
         wanted = {WANTED[name] for name in selected(info) & WANTED.keys()}
         found = await service.find(info.context, app, entity, asked, wanted)
         return RecordConnection(found=found, after=after is not None)
+
+    @query(
+        access=Access(permission=app_key("{app}", EVERYTHING)),
+        refuses=[Code.NOT_FOUND],
+        graphql_type=AccessExplanation,
+    )
+    async def explain_access(
+        self,
+        info: Info,
+        app: App,
+        entity: Entity,
+        user: Annotated[UUID, about("Whose access.")],
+        verb: Annotated[RecordVerb, about("What they would do.")],
+        id: Annotated[strawberry.ID | None, about("With which record; without it, with any.")] = None,
+    ) -> explaining.Explained:
+        """Why a user may do something with the records of an app, or may not: for who administers the app."""
+        return await explaining.explain(info.context, app, entity, user, Verb(verb.value), id)
 
     @query()
     async def federated_records(

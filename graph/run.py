@@ -19,10 +19,20 @@ from uuid import UUID
 
 from graphql import ExecutionResult, GraphQLError, OperationType
 
+from domain.access.scope import Scope
 from domain.idempotency import service as idempotency
 from domain.identity.principals import Principals
 from domain.kernel.ctx import ANONYMOUS, Actor, Ctx, Request
-from domain.kernel.errors import Code, DomainError, Limited, TimedOut, Unauthenticated
+from domain.kernel.errors import (
+    Code,
+    Denied,
+    DomainError,
+    Limited,
+    Missing,
+    TimedOut,
+    Unauthenticated,
+    permission_denied,
+)
 from domain.kernel.events import Event
 from domain.kernel.unit import Unit
 from domain.kernel.upload import Upload
@@ -113,6 +123,7 @@ class Caller:
     request: Request = field(default_factory=Request)
     refusal: DomainError | None = None
     token: str | None = field(default=None, repr=False)
+    simulated_by: UUID | None = None  # who looks at what this one would see
 
     @property
     def anonymous(self) -> bool:
@@ -175,6 +186,22 @@ class Runner:
         except DomainError as refusal:
             return Caller(request=request, refusal=refusal)
 
+    async def simulated(self, caller: Caller, app_id: str, user_id: UUID) -> Caller:
+        """Another user, as who administers an app may look through their eyes at its records: they see all of them.
+
+        Raises Unauthenticated, Denied; Missing for no such user.
+        """
+        if caller.anonymous:
+            raise caller.refusal or Unauthenticated("missing authorization header")
+        key = Scope(app_id).admin_key
+        if not caller.actor.grants.allows(key):
+            raise permission_denied(key)
+        try:
+            actor = await self._principals.account(caller.actor.tenant_id, user_id)
+        except Unauthenticated as refused:
+            raise Missing("user not found", field="stoa-simulate") from refused
+        return Caller(actor, caller.request, simulated_by=caller.actor.user_id)
+
     async def again(self, caller: Caller) -> Caller:
         """The caller as of now, on a connection that has been open for a while."""
         return caller if caller.token is None else await self.caller(caller.token, caller.request)
@@ -203,6 +230,8 @@ class Runner:
         """Why this caller may not ask for the operation at all, whatever the input."""
         if caller.anonymous and not operation.public:
             return caller.refusal or Unauthenticated("missing authorization header")
+        if caller.simulated_by is not None and operation.type is not OperationType.QUERY:
+            return Denied("a simulation only reads")
         return None
 
     def _admit(self, operation: Executable, caller: Caller) -> None:
@@ -433,8 +462,6 @@ class Runner:
 
 
 def _shown(answer: Answer, caller: Caller) -> Answer:
-    if not answer.errors:
-        return answer
     return replace(answer, errors=[errors.coded(error, caller.request.id) for error in answer.errors])
 
 

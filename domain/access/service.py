@@ -143,6 +143,11 @@ async def effective(ctx: Ctx, user_id: UUID | None = None, app_id: str | None = 
     return Effective(sorted(names), sorted(own for key in known | spelled if (own := scope.own_key(key)) is not None))
 
 
+async def given(ctx: Ctx, user_id: UUID) -> Mapping[str, Sequence[str]]:
+    """The keys that each role of a user gives, by the role's stored name. For who may know of them."""
+    return {role.name: role.permissions for role in await _held_roles(ctx, user_id)}
+
+
 async def _held_roles(ctx: Ctx, user_id: UUID) -> Sequence[Role]:
     assigned = select(RoleAssignment.role.label("name"), literal(0).label("depth")).where(
         RoleAssignment.tenant_id == ctx.tenant_id, RoleAssignment.user_id == user_id

@@ -104,7 +104,7 @@ def check_policies(schema: AppSchema) -> None:
     """Raises Invalid with the path of what is wrong in the conditions of the declared policies."""
     for entity in schema.types.values():
         for policy in entity.policies:
-            _compiled(schema, entity, policy)
+            compiled(schema, entity, policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,8 @@ class CompiledPolicy:
     check: Condition
 
 
-def _compiled(schema: AppSchema, entity: ObjectType, policy: Policy) -> CompiledPolicy:
+def compiled(schema: AppSchema, entity: ObjectType, policy: Policy) -> CompiledPolicy:
+    """The policy of an entity, its conditions read. Raises Invalid."""
     rows = PolicyReader(schema, entity, f"{policy.path}.where").read(policy.where)
     if policy.check is None:
         return CompiledPolicy(policy, rows, rows)
@@ -218,7 +219,7 @@ def _seen(schema: AppSchema, entity: ObjectType, grants: Grants) -> ObjectType:
     if all(bound is None for bound in policies.values()):
         return entity
     held = {
-        verb: None if bound is None else [_compiled(schema, entity, policy) for policy in bound]
+        verb: None if bound is None else [compiled(schema, entity, policy) for policy in bound]
         for verb, bound in policies.items()
     }
     reading = held[Verb.READ]

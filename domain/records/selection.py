@@ -54,12 +54,11 @@ class One:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """Records whose link field leads to this one; with `forward`, those that a link field of this one leads to."""
+    """Records whose link field leads to this one."""
 
     key: str
-    link: Field
+    link: Field  # of the other entity
     listing: "Listing"
-    forward: bool = False
 
 
 RecordPart: TypeAlias = Value | Constant | One | Many
@@ -239,5 +238,4 @@ class Listing:
     limit: int | Later = 50
     offset: int | Later = 0
     after: After | None = None
-    distinct: Sequence[Field] = ()  # of the records that are alike in these fields, only the first
     cursor_pads: tuple[Any, Any] | None = None

@@ -4,7 +4,9 @@ Deleting is deleting: the row leaves its table, so that reads, counts, unique ke
 The log has it (see `domain.records.past`), however it was deleted: by a cascade, too, or by hand.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -13,13 +15,16 @@ from domain.audit import service as audit
 from domain.collaboration import attached
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
+from domain.kernel.events import LOGGED
 from domain.kernel.page import Page, PageArgs, bounded_first, seal_cursor, unseal_cursor
 from domain.kernel.rawjson import RawJson
-from domain.kernel.unit import Statement
+from domain.kernel.unit import Statement, StatementRefused
 from domain.records import service
 from domain.records.opening import Opened, opened, record_id
 from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, declared, entry, shown
-from domain.records.sql import Params
+from domain.records.policies import Guard
+from domain.records.refusals import record_refusal
+from domain.records.sql import Params, condition, logged_row
 
 PURGED_AT_ONCE = 1000
 
@@ -36,7 +41,7 @@ async def page(ctx: Ctx, app_id: str, entity: str, args: PageArgs) -> Page[Entry
     async def count() -> int:
         params = Params()
         sql = f"SELECT count(*) AS n {_source(ctx, at, _Wanted(), params)}"
-        return int((await ctx.fetch(Statement(sql, tuple(params.values))))[0]["n"])
+        return int((await _fetched(ctx, at, Statement(sql, tuple(params.values))))[0]["n"])
 
     cursors = [seal_cursor(ctx, scope, [row.entry_id]) for row in rows]
     return Page(rows, cursors, len(found) > first, args.after is not None, count)
@@ -72,7 +77,7 @@ async def purge(ctx: Ctx, app_id: str, entity: str, id: str) -> Entry:
     id = record_id(ctx, app_id, id)
     at = await _opened(ctx, app_id, entity, Verb.DELETE)
     await _alone(ctx, id)
-    deleted = await _found(ctx, at, id)
+    deleted = await _found(ctx, at, id, Verb.DELETE)
     await _gone(ctx, at, [deleted])
     return deleted
 
@@ -80,7 +85,7 @@ async def purge(ctx: Ctx, app_id: str, entity: str, id: str) -> Entry:
 async def empty(ctx: Ctx, app_id: str, entity: str) -> int:
     """Purge up to 1000 of what is in the trash, the last deleted first. Returns how many. Raises as `purge` does."""
     at = await _opened(ctx, app_id, entity, Verb.DELETE)
-    found = await _entries(ctx, at, _Wanted(limit=PURGED_AT_ONCE))
+    found = await _entries(ctx, at, _Wanted(Verb.DELETE, limit=PURGED_AT_ONCE))
     await _gone(ctx, at, found)
     return len(found)
 
@@ -97,11 +102,11 @@ async def _alone(ctx: Ctx, id: str) -> None:
     await ctx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"trash:{ctx.tenant_id}:{id}", 0))))
 
 
-async def _found(ctx: Ctx, at: Opened, id: str) -> Entry:
-    found = await find(ctx, at, id)
-    if found is None:
+async def _found(ctx: Ctx, at: Opened, id: str, verb: Verb = Verb.READ) -> Entry:
+    found = await _entries(ctx, at, _Wanted(verb, id=id))
+    if not found:
         raise Missing(f"record '{id}' is not in the trash")
-    return found
+    return found[0]
 
 
 async def _gone(ctx: Ctx, at: Opened, deleted: list[Entry]) -> None:
@@ -112,10 +117,18 @@ async def _gone(ctx: Ctx, at: Opened, deleted: list[Entry]) -> None:
         await audit.note(ctx, *(audit.Note(entity, row.record_id, "PURGE", app_id=app_id) for row in deleted))
 
 
+def _allowed(at: Opened, guard: Guard, verb: Verb, params: Params) -> str:
+    """SQL: the record, as it was deleted, is one that the caller might do that to."""
+    row = logged_row(at.schema, guard.entity)
+    met = condition(guard.raw, guard.rows if verb is Verb.READ else guard.changeable(verb, ()), params)
+    return f"EXISTS (SELECT FROM (SELECT {ENTRY}.old_record AS {LOGGED}) s, {row} WHERE {met})"
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """Which of the records in the trash; `below` is the entry to start behind."""
 
+    verb: Verb = Verb.READ  # what the caller's policies must let them do to it
     id: str | None = None
     below: int | None = None
     limit: int = 1
@@ -128,7 +141,15 @@ async def _entries(ctx: Ctx, at: Opened, wanted: _Wanted) -> list[Entry]:
         f"{shown(f'{ENTRY}.old_record', declared(at.entity, params))} {_source(ctx, at, wanted, params)} "
         f"ORDER BY {ENTRY}.id DESC LIMIT {params.add(wanted.limit, 'bigint')}"
     )
-    return [entry(row) for row in await ctx.fetch(Statement(sql, tuple(params.values)))]
+    return [entry(row) for row in await _fetched(ctx, at, Statement(sql, tuple(params.values)))]
+
+
+async def _fetched(ctx: Ctx, at: Opened, statement: Statement) -> Sequence[Mapping[str, Any]]:
+    """The rows. Raises Invalid where the caller's policies cannot be asked of a record declared otherwise then."""
+    try:
+        return await ctx.fetch(statement)
+    except StatementRefused as refused:
+        raise record_refusal(at.schema, at.entity, refused) from refused
 
 
 def _source(ctx: Ctx, at: Opened, wanted: _Wanted, params: Params) -> str:
@@ -143,6 +164,8 @@ def _source(ctx: Ctx, at: Opened, wanted: _Wanted, params: Params) -> str:
         f"AND NOT EXISTS (SELECT FROM stoa.audit_log l WHERE l.tenant_id = {tenant} "
         f"AND l.record_id = {ENTRY}.record_id AND l.app_id = {app} AND l.entity = {entity} AND l.id > {ENTRY}.id)"
     )
+    if at.entity.guard is not None:
+        sql += f" AND {_allowed(at, at.entity.guard, wanted.verb, params)}"
     if wanted.id is not None:
         sql += f" AND {ENTRY}.record_id = {params.add(wanted.id, 'text')}"
     if wanted.below is not None:

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from domain.kernel import ctx as kernel
-from domain.kernel.errors import DomainError
+from domain.kernel.errors import DomainError, Invalid
+from domain.kernel.ids import parse_uuid
 from graph.errors import extensions_of
 from graph.http import RESPONSE_JSON, STATUS, Find, GraphQLEndpoint, SendStream, bearer
 from graph.run import Caller, Executable, Runner
@@ -18,6 +19,23 @@ from graph.typed.run import TypedSchemas
 
 PREFIX = "/graphql/"
 SDL = "/schema.graphql"
+SIMULATE = "stoa-simulate"
+
+
+class _AppEndpoint(GraphQLEndpoint):
+    """The endpoint of one app, where who administers it may ask as somebody else would: `Stoa-Simulate: <user id>`."""
+
+    app_id = ""
+
+    async def _caller(self, request: Request, info: kernel.Request) -> Caller:
+        caller = await super()._caller(request, info)
+        given = request.headers.get(SIMULATE)
+        if given is None:
+            return caller
+        user_id = parse_uuid(given)
+        if user_id is None:
+            raise Invalid(SIMULATE, f"{SIMULATE} must be the id of a user")
+        return await self._runner.simulated(caller, self.app_id, user_id)
 
 
 class TypedEndpoint:
@@ -42,9 +60,10 @@ class TypedEndpoint:
         path = request.scope["path"].removeprefix(PREFIX)
         if path.endswith(SDL) and request.method in ("GET", "HEAD"):
             return await self._sdl(request, path.removesuffix(SDL))
-        endpoint = GraphQLEndpoint(
+        endpoint = _AppEndpoint(
             self._runner, self.find(path), self._page, lambda id: None, self._send_stream, self._closing
         )
+        endpoint.app_id = path
         return await endpoint(request)
 
     def find(self, app_id: str) -> Find:

@@ -84,7 +84,7 @@ def sales(stoa: Stoa, admin: Person) -> Sales:
         entity("members", link("project_id", "projects"), link("user_id", "core:users")),
         entity(
             "deals",
-            field("name", required=True),
+            field("name", is_primary_key=True),
             field("amount", "number"),
             field("margin", "number"),
             field("phone"),
@@ -92,7 +92,6 @@ def sales(stoa: Stoa, admin: Person) -> Sales:
             link("owner_id", "core:users"),
             link("project_id", "projects"),
             policies=[OWN, TEAM, SHARED, SMALL],
-            indexes=[{"name": "deals_name", "columns": ["name"], "unique": True}],
         ),
     )
     return Sales(stoa, app, admin, {})
@@ -423,3 +422,153 @@ def test_policies_change_with_the_manifest(sales: Sales) -> None:
     deals["policies"][0]["where"] = {"OR": [{"owner_id": {"actor": "id"}}, {"owner_id": {"isNull": True}}]}
     build.app(sales.admin, *contract, app_id=sales.app.app_id)
     assert sales.seen(owner) == ["a", "b"]
+
+
+# What was, and what leaves the system.
+
+
+def test_the_trash_shows_and_gives_back_what_was_seen(stoa: Stoa, admin: Person) -> None:
+    policies = [{"name": "own", "can": list(VERBS), "where": {"owner_id": {"actor": "id"}}}]
+    fields = (field("name"), link("owner_id", "core:users"))
+    app = build.app(admin, entity("notes", *fields, trash=True, policies=policies))
+    owner = build.reader(stoa, admin, *(f"app:{app.app_id}:notes.{verb}:own" for verb in VERBS))
+    mine, other = app.create("notes", name="a", owner_id=owner.id), app.create("notes", name="b")
+    for note in (mine, other):
+        admin.client.delete(app.path("notes", note["id"]))
+    trashed = """query($app: ID!) {trashedRecords(app: $app, entity: "notes") {totalCount nodes {record}}}"""
+    found = owner.data(trashed, app=app.app_id)["trashedRecords"]
+    assert (found["totalCount"], [row["record"]["name"] for row in found["nodes"]]) == (1, ["a"])
+    act = """mutation($app: ID!, $id: ID!) {%s(app: $app, entity: "notes", id: $id)%s}"""
+    for verb, shown in (("restoreRecord", ""), ("purgeRecord", " {id}")):
+        assert owner.code(act % (verb, shown), app=app.app_id, id=other["id"]) == "NOT_FOUND"
+    assert owner.data(act % ("restoreRecord", ""), app=app.app_id, id=mine["id"])["restoreRecord"]["name"] == "a"
+    versions = """query($app: ID!, $id: ID!) {recordVersions(app: $app, entity: "notes", id: $id) {totalCount}}"""
+    assert owner.data(versions, app=app.app_id, id=mine["id"])["recordVersions"]["totalCount"] == 3
+    assert owner.code(versions, app=app.app_id, id=other["id"]) == "NOT_FOUND"
+
+
+VERBS = ("create", "read", "update", "delete")
+
+
+def test_versions_show_the_fields_that_are_shown(sales: Sales) -> None:
+    here, both = project(sales), sales.person("read:own", "read:team")
+    sales.join(both, here)
+    deal = sales.deal("a", project_id=here, margin=1, phone="12345678", amount=1)
+    sales.admin.client.patch(sales.app.path("deals", deal["id"]), json={"margin": 2, "amount": 3})
+    asked = """query($app: ID!, $id: ID!) {
+        recordVersions(app: $app, entity: "deals", id: $id) {nodes {record changes {field}}}}"""
+    newest, _ = both.data(asked, app=sales.app.app_id, id=deal["id"])["recordVersions"]["nodes"]
+    assert newest["changes"] == [{"field": "amount"}]
+    assert {"margin", "phone"} & set(newest["record"]) == set()
+
+
+def test_exports_and_imports_go_as_far_as_policies(sales: Sales) -> None:
+    here, member = project(sales), sales.person("read:team", "create:own", "update:team")
+    sales.join(member, here)
+    sales.deal("a", project_id=here, margin=7, phone="12345678", amount=1)
+    sales.deal("b", amount=2)
+    export = """query($app: ID!) {exportRecords(app: $app, entity: "deals", format: CSV)}"""
+    text = member.client.get(member.data(export, app=sales.app.app_id)["exportRecords"]).text
+    header, *rows = text.splitlines()
+    assert "margin" not in header
+    assert len(rows) == 1
+    assert "***78" in rows[0]
+    take = """mutation($app: ID!, $rows: [JSONObject!]!, $write: ImportWrite!) {
+        importRecords(app: $app, entity: "deals", rows: $rows, write: $write, key: "name", skipBad: true) {
+            import {created updated failed errors {row message}}}}"""
+    given = [
+        {"name": "a", "amount": 5},
+        {"name": "b", "amount": 6},
+        {"name": "c", "owner_id": member.id},
+        {"name": "d"},
+    ]
+    done = member.data(take, app=sales.app.app_id, rows=given, write="UPSERT")["importRecords"]["import"]
+    assert (done["created"], done["updated"], done["failed"]) == (1, 1, 2)
+    assert [error["row"] for error in done["errors"]] == [2, 4]
+    assert all("your policies" in error["message"] for error in done["errors"])
+    assert {row["name"]: row["amount"] for row in sales.app.query("deals")["data"]} == {"a": 5, "b": 2, "c": None}
+
+
+def test_search_knows_only_what_is_shown(stoa: Stoa, admin: Person) -> None:
+    policies = [
+        {"name": "all", "can": ["read"], "hide": ["secret"]},
+        {"name": "own", "can": ["read"], "where": {"owner_id": {"actor": "id"}}},
+    ]
+    fields = [field("name"), field("secret"), field("owner_id", "user")]
+    search = {"fields": {"name": "A", "secret": "B"}}
+    app = build.app(admin, entity("notes", *fields, search=search, policies=policies), dialect="stoa")
+    clerk, owner = (
+        build.reader(stoa, admin, *(f"app:{app.app_id}:notes.read:{name}" for name in names))
+        for names in (["all"], ["all", "own"])
+    )
+    app.create("notes", name="falcon", secret="heron")
+    app.create("notes", name="magpie", secret="heron", owner_id=owner.id)
+    asked = "query($text: String!) {notes(search: $text) {totalCount nodes {name}}}"
+
+    def found(person: Person, text: str) -> list[str]:
+        page = Typed.of(app).as_(person).data(asked, text=text)["notes"]
+        assert page["totalCount"] == len(page["nodes"])
+        return sorted(row["name"] for row in page["nodes"])
+
+    assert found(admin, "heron") == ["falcon", "magpie"]
+    assert found(clerk, "heron") == []
+    assert found(clerk, "falcon -heron") == ["falcon"]
+    assert found(owner, "heron") == ["magpie"]
+    assert found(owner, "magpie falcon or") == []
+
+
+# Looking at it from above.
+
+
+EXPLAIN = """query($app: ID!, $user: UUID!, $verb: RecordVerb!, $id: ID) {
+    explainAccess(app: $app, entity: "deals", user: $user, verb: $verb, id: $id) {
+        allowed reason permission held roles record
+        policies {name permission held holds hidden masked readOnly}}}"""
+
+
+def test_who_rules_an_app_is_told_why(sales: Sales) -> None:
+    owner, stranger = sales.person("read:own", "update:own", "delete"), sales.person("create:own")
+    mine, other = sales.deal("a", owner_id=owner.id), sales.deal("b")
+
+    def told(person: Person, verb: str, id: str | None = None) -> Any:
+        variables = {"app": sales.app.app_id, "user": person.id, "verb": verb, "id": id}
+        return sales.admin.data(EXPLAIN, **variables)["explainAccess"]
+
+    yes = told(owner, "UPDATE", mine["id"])
+    assert (yes["allowed"], yes["reason"], yes["held"]) == (True, "they may as far as own goes", False)
+    assert yes["permission"] == f"app:{sales.app.app_id}:deals.update"
+    assert len(yes["roles"]) == 1
+    assert [(one["name"], one["held"], one["holds"]) for one in yes["policies"]] == [
+        ("own", True, True),
+        ("team", False, False),
+    ]
+    assert yes["policies"][0]["readOnly"] == ["stage"]
+    assert yes["record"] == owner.client.get(sales.app.path("deals", mine["id"])).json()
+    no = told(owner, "UPDATE", other["id"])
+    assert (no["allowed"], no["record"]) == (False, None)
+    assert no["reason"] == "the record is not there, or none of their policies lets them see it"
+    assert told(owner, "DELETE")["reason"] == "a role of theirs gives the permission, which goes all the way"
+    none = told(stranger, "READ")
+    assert (none["allowed"], none["roles"]) == (False, [])
+    assert owner.code(EXPLAIN, app=sales.app.app_id, user=owner.id, verb="READ") == "FORBIDDEN"
+    assert sales.admin.code(EXPLAIN, app=sales.app.app_id, user=mine["id"], verb="READ") == "NOT_FOUND"
+
+
+def test_who_rules_an_app_sees_it_with_the_eyes_of_others(sales: Sales) -> None:
+    owner, at = sales.person("read:own", "create"), f"/graphql/{sales.app.app_id}"
+    sales.deal("a", owner_id=owner.id)
+    sales.deal("b")
+
+    def asked(query: str, by: Person, who: str) -> Any:
+        return by.client.post(at, json={"query": query}, headers={"stoa-simulate": who}).json()
+
+    listed = "{deals {nodes {name}}}"
+    assert asked(listed, sales.admin, owner.id) == {"data": {"deals": {"nodes": [{"name": "a"}]}}}
+    for answer, code in (
+        (asked(listed, owner, sales.admin.id), "FORBIDDEN"),
+        (asked(listed, sales.admin, sales.deals["a"]), "NOT_FOUND"),
+        (asked(listed, sales.admin, "me"), "INVALID_INPUT"),
+        (asked('mutation {createDeal(values: {name: "c"}) {name}}', sales.admin, owner.id), "FORBIDDEN"),
+    ):
+        assert answer["errors"][0]["extensions"]["code"] == code, answer
+    assert len(sales.app.query("deals")["data"]) == 2

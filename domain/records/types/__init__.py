@@ -30,7 +30,6 @@ from domain.records.types.scalars import (
     UuidType,
     VectorType,
     link_to,
-    within_reach,
 )
 from domain.records.types.texts import (
     ColorType,
@@ -59,9 +58,7 @@ __all__ = [
     "AutonumberType",
     "DecimalType",
     "DurationType",
-    "EnumType",
     "FieldType",
-    "GeoPointType",
     "IntegerType",
     "JsonType",
     "LinkType",
@@ -72,11 +69,9 @@ __all__ = [
     "PercentType",
     "SecretType",
     "TextType",
-    "VectorType",
     "field_type",
     "link_to",
     "native_type",
-    "within_reach",
 ]
 
 TEXT = TextType()
