@@ -1,0 +1,119 @@
+"""What policies hide is not searched, ranked, measured, told apart or looked up either."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests import build
+from tests.build import Collections, entity, field
+from tests.harness import Person, Stoa
+from tests.typed.asking import Typed
+
+OWN = {"name": "own", "can": ["read"], "where": {"owner_id": {"actor": "id"}}}
+OPEN = {"name": "open", "can": ["read"], "hide": ["notes", "place", "vat"]}
+
+
+@dataclass
+class Firms:
+    stoa: Stoa
+    admin: Person
+    app: Collections
+
+    def reader(self, *policies: str) -> Typed:
+        keys = [f"app:{self.app.app_id}:firms.read:{policy}" for policy in policies]
+        return Typed.of(self.app).as_(build.reader(self.stoa, self.admin, *keys))
+
+    def firm(self, owner: Typed | None, **values: Any) -> None:
+        self.app.create("firms", owner_id=owner.person.id if owner else self.admin.id, **values)
+
+
+@pytest.fixture
+def firms(stoa: Stoa, admin: Person) -> Firms:
+    app = build.app(
+        admin,
+        entity(
+            "firms",
+            field("name"),
+            field("notes"),
+            field("vat", unique=True),
+            field("place", "geo_point"),
+            field("owner_id", "user"),
+            search={"fields": {"name": "A", "notes": "C"}},
+            policies=[OWN, OPEN],
+        ),
+        dialect="stoa",
+    )
+    return Firms(stoa, admin, app)
+
+
+SEARCH = "query($q: String) {firms(search: $q) {totalCount edges {searchRank node {name}} aggregate {count}}}"
+
+
+def found(typed: Typed, text: str) -> list[str]:
+    answer = typed.data(SEARCH, q=text)["firms"]
+    assert answer["totalCount"] == answer["aggregate"]["count"] == len(answer["edges"])
+    return sorted(edge["node"]["name"] for edge in answer["edges"])
+
+
+def rank(typed: Typed, text: str) -> float:
+    ((edge),) = typed.data(SEARCH, q=text)["firms"]["edges"]
+    value: float = edge["searchRank"]
+    return value
+
+
+def test_rows_that_are_hidden_are_not_in_what_is_found(firms: Firms) -> None:
+    mine, other = firms.reader("own"), firms.reader("own")
+    firms.firm(mine, name="Acme", notes="anvils", vat="1", place={"lat": 1, "lng": 1})
+    firms.firm(other, name="Acme", notes="anvils", vat="2", place={"lat": 2, "lng": 2})
+    firms.firm(None, name="Brine", notes="anvils", vat="3", place={"lat": 3, "lng": 3})
+    assert (found(mine, "anvils"), found(mine, "anxils"), found(other, "brine")) == (["Acme"], ["Acme"], [])
+    query = """{
+      firms(distinctOn: [name]) { totalCount nodes { vat } }
+      near: firms(near: {place: {to: {lat: 3, lng: 3}}}) { totalCount nodes { vat } }
+      a: firmByVat(vat: "1") { name } b: firmByVat(vat: "2") { name }
+    }"""
+    assert mine.data(query) == {
+        "firms": {"totalCount": 1, "nodes": [{"vat": "1"}]},
+        "near": {"totalCount": 1, "nodes": [{"vat": "1"}]},
+        "a": {"name": "Acme"},
+        "b": None,
+    }
+    assert found(Typed.of(firms.app), "anvils") == ["Acme", "Acme", "Brine"]
+
+
+def test_fields_that_are_hidden_are_neither_searched_nor_ranked_nor_looked_up(firms: Firms) -> None:
+    reader = firms.reader("open")
+    firms.firm(None, name="Acme", notes="anvils by acme", vat="1", place={"lat": 1, "lng": 1})
+    assert (found(reader, "anvils"), found(reader, "anxils"), found(reader, "acme")) == ([], [], ["Acme"])
+    assert rank(reader, "acme") != rank(Typed.of(firms.app), "acme")
+    bare = build.app(firms.admin, entity("firms", field("name"), search={"fields": {"name": "A"}}), dialect="stoa")
+    bare.create("firms", name="Acme")
+    assert rank(reader, "acme") == rank(Typed.of(bare), "acme")
+    for asked, argument in (
+        ('firmByVat(vat: "1") {name}', "Cannot query field 'firmByVat'"),
+        ("firms(near: {place: {to: {lat: 1, lng: 1}}}) {totalCount}", "Unknown argument 'near'"),
+        ("firms(distinctOn: [vat]) {totalCount}", "Value 'vat' does not exist in 'FirmField' enum"),
+        (
+            "firms(where: {place: {within: {lat: 1, lng: 1, metres: 1}}}) {totalCount}",
+            "Expected value of type 'FirmWhere' not to include unknown field",
+        ),
+    ):
+        code, message = reader.error(f"{{{asked}}}")
+        assert (code, message.startswith(argument)) == ("INVALID_INPUT", True), message
+
+
+def test_fields_that_are_hidden_in_some_rows_are_searched_in_the_others(firms: Firms) -> None:
+    mine = firms.reader("own", "open")
+    firms.firm(mine, name="Acme", notes="anvils", vat="1", place={"lat": 1, "lng": 1})
+    firms.firm(None, name="Brine", notes="anvils", vat="2", place={"lat": 2, "lng": 2})
+    assert (found(mine, "anvils"), found(mine, "anxils"), found(mine, "brine")) == (["Acme"], ["Acme"], ["Brine"])
+    query = """{
+      near: firms(near: {place: {to: {lat: 2, lng: 2}}}) { edges { distance node { name } } }
+      within: firms(where: {place: {within: {lat: 2, lng: 2, metres: 10}}}) { totalCount }
+      a: firmByVat(vat: "1") { name } b: firmByVat(vat: "2") { name }
+    }"""
+    answer = mine.data(query)
+    assert [edge["node"]["name"] for edge in answer["near"]["edges"]] == ["Acme"]
+    assert answer["within"] == {"totalCount": 0}
+    assert (answer["a"], answer["b"]) == ({"name": "Acme"}, None)
