@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-GROUPS = ("foundation", "records")
+GROUPS = ("foundation", "records", "jobs", "workers", "files")
 
 
 def main() -> None:

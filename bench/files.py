@@ -1,15 +1,12 @@
-"""How much memory and time large files take: `python -m bench.files [MEGABYTES]`.
+"""How much memory and time large files take.
 
-A server of its own takes one file by a signed URL and gives it back; its memory is looked at all the while, above what
-it has when idle. The same with as many senders at once as one caller may have.
+A server takes one file by a signed URL and gives it back; its memory is looked at all the while, above what it has when
+idle. The same with as many senders at once as one caller may have.
 """
 
 import asyncio
 import hashlib
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,10 +17,14 @@ from typing import Any
 
 import httpx
 
+from bench.serving import Server, resident_mib, serving
+from bench.table import table
+
+MEGABYTES = 1024
 CHUNK = os.urandom(2**20)
 AT_ONCE = 10
 SAMPLE_S = 0.02
-PASSWORD = "Str0ngPass1"
+ABOVE_IDLE_MIB_MAX = 64
 CREATE_UPLOAD = """
 mutation ($name: String!, $sizeBytes: BigInt!) {
   createUpload(bucket: "default", name: $name, sizeBytes: $sizeBytes) { url }
@@ -34,36 +35,22 @@ query { storageObjects(bucket: "default", first: 1) { nodes { content } } }
 """
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, int]]:
-    """The address and the process id of a server of our own."""
-    log = folder / "log"
-    environ = {**os.environ, "STOA_DATA_DIR": str(folder / "data"), "STOA_PORT": "0", "STOA_LOG_LEVEL": "warning"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", "serve"], stdout=output, stderr=output, env=environ
-        )
-    try:
-        while "Stoa is ready: " not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-        yield log.read_text().split("Stoa is ready: ")[1].split()[0], process.pid
-    finally:
-        process.terminate()
-        process.wait()
+Row = tuple[str, str, str]
 
 
-class Memory:
+def run() -> str:
+    """The table of the group."""
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        rows = asyncio.run(_measured(server, MEGABYTES))
+    return table(("figure", "measured", "to reach"), rows)
+
+
+class Most:
     """The most resident memory of a process within a block, in MiB."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self.most = 0.0
-
-    def now(self) -> float:
-        """What it has at the moment."""
-        status = Path(f"/proc/{self._pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        self.mib = 0.0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -72,9 +59,9 @@ class Memory:
 
         def watch() -> None:
             while not over.wait(SAMPLE_S):
-                self.most = max(self.most, self.now())
+                self.mib = max(self.mib, resident_mib(self._pid))
 
-        self.most = self.now()
+        self.mib = resident_mib(self._pid)
         watching = threading.Thread(target=watch)
         watching.start()
         try:
@@ -125,48 +112,28 @@ async def fetch(client: httpx.AsyncClient) -> str:
     return found.hexdigest()
 
 
-async def measure(url: str, pid: int, megabytes: int) -> dict[str, Any]:
-    """Seconds, MiB a second, and MiB of memory above idle: one file up, down, and many up at once."""
-    memory, found = Memory(pid), {}
-    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
-        account = {"username": "bench", "password": PASSWORD}
-        await client.post("/api/v1/auth/register", json=account)
-        token = (await client.post("/api/v1/auth/login", json=account)).json()["accessToken"]
-        client.headers["authorization"] = f"Bearer {token}"
+async def _measured(server: Server, megabytes: int) -> list[Row]:
+    rows, most, each = [], Most(server.pid), max(1, megabytes // AT_ONCE)
+    async with httpx.AsyncClient(base_url=f"http://{server.address}", timeout=600) as client:
+        client.headers["authorization"] = server.token
         await send(client, "z-first", 1)  # what is imported at first use is no part of it
-        idle, wanted = memory.now(), digest(megabytes)
-        each = max(1, megabytes // AT_ONCE)
-        names = [f"many-{number}" for number in range(AT_ONCE)]
+        idle, wanted = server.memory_mib, digest(megabytes)
 
         async def many() -> str:
-            sums = await asyncio.gather(*(send(client, name, each) for name in names))
+            sums = await asyncio.gather(*(send(client, f"many-{number}", each) for number in range(AT_ONCE)))
             assert set(sums) == {digest(each)}
             return wanted
 
-        for what, work in {
-            "up": lambda: send(client, "a", megabytes),
-            "down": lambda: fetch(client),
-            "many": many,
-        }.items():
+        works = {
+            f"{megabytes} MiB up": lambda: send(client, "a", megabytes),
+            f"{megabytes} MiB down": lambda: fetch(client),
+            f"{AT_ONCE} x {each} MiB up at once": many,
+        }
+        for what, work in works.items():
             started = time.perf_counter()
-            with memory.watched():
+            with most.watched():
                 assert await work() == wanted, f"{what}: other bytes came than were sent"
             took_s = time.perf_counter() - started
-            found[what] = {
-                "seconds": round(took_s, 2),
-                "mib_per_s": round(megabytes / took_s),
-                "mib_above_idle": round(memory.most - idle, 1),
-            }
-    return {"mib": megabytes, "idle_mib": round(idle, 1), **found}
-
-
-def main() -> None:
-    megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
-    with tempfile.TemporaryDirectory(prefix="stoa-bench-") as parent:
-        os.chmod(parent, 0o711)
-        with serving(Path(parent)) as (url, pid):
-            print(json.dumps(asyncio.run(measure(url, pid, megabytes)), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+            measured = f"{most.mib - idle:.0f} MiB above idle, {megabytes / took_s:.0f} MiB/s"
+            rows.append((what, measured, f"< {ABOVE_IDLE_MIB_MAX} MiB above idle"))
+    return rows

@@ -62,7 +62,8 @@ class _Subscriber(asyncio.Protocol):
                 waiting.exception()
 
 
-async def _follow(followed: Followed, every_s: float) -> list[float]:
+async def followed_by(followed: Followed, every_s: float, meanwhile: Callable[[], None] = lambda: None) -> list[float]:
+    """The seconds from sending each change to each subscriber's event; `meanwhile` is done after each change."""
     loop = asyncio.get_running_loop()
     host, _, port = followed.address.partition(":")
     subscribers = []
@@ -82,6 +83,7 @@ async def _follow(followed: Followed, every_s: float) -> list[float]:
         writer.write(change.raw)
         told = await asyncio.wait_for(asyncio.gather(*waiting), LATE_S)
         times += [at - started for at in told]
+        meanwhile()
         status = await reader.readline()
         assert status[9:10] == b"2", status
         writer.close()
@@ -93,5 +95,5 @@ async def _follow(followed: Followed, every_s: float) -> list[float]:
 
 def delivered(followed: Followed, every_s: float = 1.0) -> tuple[float, float]:
     """The median and the 99th percentile of the milliseconds from sending a change to each subscriber's event."""
-    times = sorted(uvloop.run(_follow(followed, every_s)))
+    times = sorted(uvloop.run(followed_by(followed, every_s)))
     return statistics.median(times) * 1e3, times[int(len(times) * 0.99)] * 1e3

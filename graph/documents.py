@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
@@ -27,6 +27,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import DomainError, Invalid, TooComplex, Unauthenticated
 from graph import limits
+from graph.compiled import CompiledOperation, compiled
 from graph.errors import refusal
 from graph.resolving import executed, subscribed
 from graph.rules import Level
@@ -58,9 +59,14 @@ class Operation:
     label: str
     source: str = ""  # its document's text, of one that is not stored
     single: bool = False
+    compiled: CompiledOperation | None = field(default=None, repr=False)  # of one that is stored, where it can be
 
     async def execute(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult:
         """Run the query or mutation."""
+        if self.compiled is not None:
+            result = await self.compiled.executed(variables, ctx)
+            if result is not None:
+                return result
         return await executed(self.schema, self.document, self.node, variables, ctx)
 
     async def subscribe(
@@ -123,7 +129,7 @@ class Documents:
     def stored(self, document: DocumentNode, name: str | None, label: str) -> Operation:
         """The operation of that name in a document that is known to be good. Raises DocumentRefused."""
         node = pick(document, name)
-        return self._operation(document, node, label)
+        return replace(self._operation(document, node, label), compiled=compiled(self._schema, document, node))
 
     def _operation(
         self, document: DocumentNode, node: OperationDefinitionNode, label: str, source: str = ""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jiter
 import orjson
 from graphql import GraphQLError, OperationType
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,6 +28,8 @@ SSE = "text/event-stream"
 BODY_BYTES_MAX = 256 * 1024
 ACCEPTED_MAX = 200  # ways of saying what one takes, remembered
 COMPLETE = b"event: complete\ndata:\n\n"
+
+PARAMETERS = {"query": str, "documentId": str, "operationName": str, "variables": dict, "extensions": dict}
 
 log = logging.getLogger(__name__)
 
@@ -96,22 +98,24 @@ class GraphQLEndpoint:
 
     async def __call__(self, request: Request) -> ASGIApp:
         """Answer one request."""
-        if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", ""):
+        head = Head(request.scope)
+        accept = head.get(b"accept")
+        if accept is not None and request.method in ("GET", "HEAD") and "text/html" in accept:
             return await self._page(request)
         try:
-            accepted = _accepted(request.headers.get("accept"))
-            return await self._answer(request, await _parameters(request), accepted)
+            accepted = _accepted(accept)
+            return await self._answer(head, await _parameters(head, request.receive), accepted)
         except HttpRefused as refused:
             return _refused(refused)
         except Exception:
-            log.exception("request failed: %s", request.state.request_id)
+            log.exception("request failed: %s", head.info.id)
             return _refused(HttpRefused(500, Code.INTERNAL, "internal error"))
 
-    async def _answer(self, request: Request, asked: Mapping[str, Any], accepted: Sequence[str]) -> ASGIApp:
-        info = kernel.Request(request.state.request_id, "api", request.client.host if request.client else None)
+    async def _answer(self, head: "Head", asked: Mapping[str, Any], accepted: Sequence[str]) -> ASGIApp:
+        info = head.info
         variables = asked.get("variables") or {}
         try:
-            caller = await self._caller(request, info)
+            caller = await self.caller(head)
         except DomainError as refused:
             return self._reply(Answer(None, [refusal(refused)]), accepted[0])
         try:
@@ -119,7 +123,7 @@ class GraphQLEndpoint:
         except DocumentRefused as refused:
             return self._reply(Answer(None, [coded(error, info.id) for error in refused.errors]), accepted[0])
         if operation.type is not OperationType.SUBSCRIPTION:
-            key = request.headers.get("idempotency-key")
+            key = head.get(b"idempotency-key")
             return self._reply(await self._runner.run(operation, variables, caller, key), accepted[0])
         if SSE not in accepted:
             wanted = Invalid("query", f"a subscription is answered as {SSE}, or over a WebSocket")
@@ -127,9 +131,9 @@ class GraphQLEndpoint:
         opened = await self._runner.stream(operation, variables, caller)
         return self._reply(opened, SSE) if isinstance(opened, Answer) else self._stream(_events(opened))
 
-    async def _caller(self, request: Request, info: kernel.Request) -> Caller:
+    async def caller(self, head: "Head") -> Caller:
         """Who asks. Raises DomainError."""
-        return await self._runner.caller(bearer(request.headers.get("authorization")), info)
+        return await self._runner.caller(bearer(head.get(b"authorization")), head.info)
 
     async def _operation(self, asked: Mapping[str, Any], variables: Mapping[str, Any], caller: Caller) -> Executable:
         """The operation asked for, by its text or by the id of a stored one. Raises DocumentRefused."""
@@ -152,6 +156,23 @@ class GraphQLEndpoint:
             await self._send_stream(frames, receive, send, [], self._closing)
 
         return stream
+
+
+class Head:
+    """What comes before a request's body, looked up once. Of headers with one name the first counts."""
+
+    __slots__ = ("_headers", "info", "method")
+
+    def __init__(self, scope: Scope) -> None:
+        client = scope.get("client")
+        self.method: str = scope["method"]
+        self.info = kernel.Request(scope["state"]["request_id"], "api", client[0] if client else None)
+        self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+
+    def get(self, name: bytes) -> str | None:
+        """A header's value."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
 
 async def _single(answer: Answer) -> AsyncGenerator[bytes, None]:
@@ -204,28 +225,36 @@ def _number(text: str) -> float:
         return 1.0
 
 
-async def _parameters(request: Request) -> Mapping[str, Any]:
+async def _parameters(head: Head, receive: Receive) -> Mapping[str, Any]:
     """The request's parameters. Raises HttpRefused."""
-    if request.method != "POST":
+    if head.method != "POST":
         raise HttpRefused(405, Code.METHOD_NOT_ALLOWED, "GraphQL is asked by POST", {"allow": "POST"})
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = (head.get(b"content-type") or "").partition(";")[0].strip().lower()
     if media_type != JSON:
         raise HttpRefused(415, Code.UNSUPPORTED_MEDIA_TYPE, f"the body must be {JSON}")
-    raw = bytearray()
     try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > BODY_BYTES_MAX:
-                raise HttpRefused(413, Code.PAYLOAD_TOO_LARGE, f"the body is larger than {BODY_BYTES_MAX} bytes")
-        body = jiter.from_json(bytes(raw), allow_inf_nan=False, catch_duplicate_keys=True)
-    except ClientDisconnect as gone:
-        raise HttpRefused(400, Code.INVALID_INPUT, "the body ended before it was whole") from gone
+        body = jiter.from_json(await _body(receive), allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise HttpRefused(400, Code.INVALID_INPUT, f"invalid JSON: {error}") from error
     if not isinstance(body, dict):
         raise HttpRefused(400, Code.INVALID_INPUT, "the body must be an object; batches are not taken")
     _check(body)
     return body
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body. Raises HttpRefused."""
+    raw = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HttpRefused(400, Code.INVALID_INPUT, "the body ended before it was whole")
+        raw += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(raw) > BODY_BYTES_MAX:
+            raise HttpRefused(413, Code.PAYLOAD_TOO_LARGE, f"the body is larger than {BODY_BYTES_MAX} bytes")
+    return raw
 
 
 def _refused(refused: HttpRefused) -> Response:
@@ -235,14 +264,7 @@ def _refused(refused: HttpRefused) -> Response:
 
 def _check(body: Mapping[str, Any]) -> None:
     """Raises HttpRefused for a parameter of the wrong kind."""
-    kinds = {
-        "query": str,
-        "documentId": str,
-        "operationName": str,
-        "variables": dict,
-        "extensions": dict,
-    }
-    for name, kind in kinds.items():
+    for name, kind in PARAMETERS.items():
         value = body.get(name)
         if value is not None and not isinstance(value, kind):
             what = "an object" if kind is dict else "a string"

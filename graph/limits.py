@@ -4,7 +4,8 @@
 that each spread the next one twice keep them busy for hours.)
 
 Cost is the number of values an answer may hold: a field costs 1, and a field that takes `first` multiplies
-what is selected below it by that.
+what is selected below it by that. An argument that has a list look at all its records, and not only at those it
+shows, costs as much as a hundred values.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,8 @@ class Limits:
 
 
 LIMITS = Limits()
+WHOLE = frozenset({"search", "near", "distinctOn"})
+WHOLE_COST = 100
 # Fields that may be asked once in a document: guesses must not be batched.
 ONCE = frozenset(
     {
@@ -146,6 +149,9 @@ class _Measure:
         size.depth = max(size.depth, 1)
         size.fields += 1
         size.cost += 1
+        for argument in node.arguments or ():
+            if argument.name.value in WHOLE:
+                size.cost += WHOLE_COST
         size.aliases += node.alias is not None
         size.introspection = size.introspection or name in ("__schema", "__type")
         if name in ONCE:

@@ -462,6 +462,8 @@ class Runner:
 
 
 def _shown(answer: Answer, caller: Caller) -> Answer:
+    if not answer.errors:
+        return answer
     return replace(answer, errors=[errors.coded(error, caller.request.id) for error in answer.errors])
 
 

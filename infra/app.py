@@ -1,7 +1,6 @@
 """The application: every door on one port. REST routes first, then GraphQL, the descriptions, pages and metrics."""
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -31,6 +30,7 @@ from infra.systems import SYSTEMS
 from infra.workers import frontends
 from rest_compat.engine.adapter import RestAdapter
 from rest_compat.engine.describe import describe
+from rest_compat.engine.exchange import request_id
 from rest_compat.engine.streams import send_stream
 from rest_compat.engine.system import System
 
@@ -82,7 +82,10 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            if any(name == b"origin" for name, _ in scope["headers"]):
+                await self._http(scope, receive, send)
+            else:
+                await self._answer(scope, receive, _varying(send))
         elif scope["type"] == "websocket":
             await self._socket(scope, receive, send)
         else:
@@ -143,15 +146,16 @@ class Application:
     # Answering.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if await self.rest.answer(scope, receive, send):
-            return
         path: str = scope["path"]
-        scope.setdefault("state", {})["request_id"] = _request_id()
+        typed = path.startswith(typed_endpoint.PREFIX)
+        if not typed and await self.rest.answer(scope, receive, send):
+            return
+        scope.setdefault("state", {})["request_id"] = request_id()
         page = self._pages.get(path)
-        if page is not None:
-            response: ASGIApp = await page(Request(scope, receive))
-        elif path.startswith(typed_endpoint.PREFIX):
-            response = await self._typed(Request(scope, receive))
+        if typed:
+            response: ASGIApp = await self._typed(Request(scope, receive))
+        elif page is not None:
+            response = await page(Request(scope, receive))
         elif path.startswith("/openapi/") and path.endswith(".json"):
             response = await self._system_openapi(path.removeprefix("/openapi/").removesuffix(".json"))
         elif path.startswith("/static/"):
@@ -169,7 +173,7 @@ class Application:
         if find is None:
             await socket.close()
         else:
-            await WebSocketEndpoint(self.platform.runner, find, self._settings.cors_origins, _request_id)(socket)
+            await WebSocketEndpoint(self.platform.runner, find, self._settings.cors_origins, request_id)(socket)
 
     def _found(self, path: str) -> Find | None:
         """What finds the operations of the schema at this path."""
@@ -240,12 +244,19 @@ async def _catalog(request: Request) -> Response:
     return Response(orjson.dumps({"linkset": [links]}), media_type=CATALOG)
 
 
-def _request_id() -> str:
-    return f"req_{secrets.token_hex(12)}"
-
-
 def _not_found(path: str) -> Response:
     return JSONResponse({"error": f"there is no {path[:200]}", "code": "not_found"}, 404)
+
+
+def _varying(send: Send) -> Send:
+    """For who names no origin: those who keep answers are told that another origin may be answered otherwise."""
+
+    async def varying(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"vary", b"Origin")]}
+        await send(message)
+
+    return varying
 
 
 def _with_request_id(scope: Scope, send: Send) -> Send:

@@ -1,5 +1,7 @@
 """What is told of every operation: one line in the log, and numbers for whoever watches."""
 
+import logging
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from domain.kernel.errors import Code
@@ -21,16 +23,24 @@ class Operations:
         self._time = Histogram(
             "stoa_operation_seconds", "How long they took.", ("operation",), buckets=BUCKETS, registry=self.registry
         )
+        self._of: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}  # the numbers that one kind of end changes
         self.listeners = Gauge("stoa_listeners", "Subscriptions that are open.", registry=self.registry)
 
     def ran(self, record: Ran) -> None:
         """Count it, and write its line."""
-        self._count.labels(record.label, record.type, record.outcome).inc()
-        self._time.labels(record.label).observe(record.duration_s)
+        kind = (record.label, record.type, record.outcome)
+        if kind not in self._of:
+            self._of[kind] = (self._count.labels(*kind), self._time.labels(record.label))
+        count, time = self._of[kind]
+        count.inc()
+        time.observe(record.duration_s)
         for fault in record.faults:
             log.error("operation_failed", operation=record.label, request=record.caller.request.id, exc_info=fault)
-        level = log.error if record.outcome == Code.INTERNAL else log.info
-        level(
+        level = logging.ERROR if record.outcome == Code.INTERNAL else logging.INFO
+        if not log.is_enabled_for(level):
+            return
+        log.log(
+            level,
             "operation",
             operation=record.label,
             type=record.type,

@@ -97,6 +97,14 @@ def origin_of(value: Any) -> Origin | None:
     return getattr(value, "origin", None)
 
 
+def scattered(value: Any) -> bool:
+    """Whether parts of a value come from variables, though it doesn't as a whole."""
+    if origin_of(value) is not None or not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return any(origin_of(part) is not None or scattered(part) for part in parts)
+
+
 def plain(value: Any) -> Any:
     """The value without its places."""
     if isinstance(value, TracedLeaf):

@@ -23,11 +23,24 @@ class Op(StrEnum):
     NOT_IN = "nin"
     CONTAINS = "contains"  # the list holds all of the given elements
     IS_NULL = "isNull"
+    WITHIN = "within"  # the place is no further from another than that
+
+
+class Metric(StrEnum):
+    """What makes two values near to each other."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+    INNER_PRODUCT = "innerProduct"  # negative, so that what is nearer is less
+    METRES = "metres"  # along the surface of the Earth
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One field against one value. `value` is an operand of the field's type, or a list of them, or a flag."""
+    """One field against one value. `value` is an operand of the field's type, or a list of them, or a flag.
+
+    Of a place that is to be within reach it is a pair: the other place, and the metres.
+    """
 
     __test__ = False  # pytest, this is not one of yours
     field: Field
@@ -67,12 +80,16 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Linking:
-    """A record of that entity whose link field leads here meets the part; with `unknown`, or may meet it."""
+    """A record of that entity whose link field leads here meets the part; with `unknown`, or may meet it.
+
+    With `forward` the link field is this record's, and leads to several of that entity.
+    """
 
     link: Field
     entity: str
     part: "Condition"
     unknown: bool = False
+    forward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +119,23 @@ class Sought:
     exact: Any = None
 
 
-Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking | SharedWith | Sought
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The field has a value; where there is a `within`, one that is no further from `to` than that."""
+
+    field: Field
+    metric: Metric
+    to: Any
+    within: Any = None
+
+
+Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking | SharedWith | Sought | Near
 
 ALWAYS = All()
 
 
-# What records may be ordered by: a field's value, or how well they meet a search.
-Key: TypeAlias = Field | Sought
+# What records may be ordered by: a field's value, how well they meet a search, or how far they are from something.
+Key: TypeAlias = Field | Sought | Near
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ the answer (the cheapest way PostgreSQL has), single records and what needs more
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -37,7 +37,18 @@ from domain.records.selection import (
     Total,
     Value,
 )
-from domain.records.sql import INFIX, Params, condition, shown, sort_type, sort_value, value
+from domain.records.sql import (
+    INFIX,
+    Params,
+    condition,
+    options,
+    ranked,
+    shown,
+    sort_type,
+    sort_value,
+    tied,
+    value,
+)
 from domain.records.sql import source as rows_of
 from domain.records.types import FieldType
 
@@ -99,7 +110,7 @@ class Compiler:
                 link = f"{alias}.{quoted(part.link.name)}"
                 return self.record(part.source, part.parts, lambda other: f"{other}.id = {link}")
             case Many():
-                return self.listing(part.listing, lambda other: f"{other}.{quoted(part.link.name)} = {alias}.id")
+                return self.listing(part.listing, lambda other: tied(part.link, alias, other, part.forward))
         raise AssertionError(part)
 
     # Lists.
@@ -197,8 +208,7 @@ class Compiler:
         self, listing: Listing, joined: Callable[[str], str] | None, alias: str, columns: str, *, more: int
     ) -> str:
         """The rows of the page in order, `more` beyond its end."""
-        where = [joined(alias)] if joined is not None else []
-        where.append(self._where(listing.source, listing.where, alias))
+        where = [self._which(listing, joined, alias)]
         if listing.after is not None:
             where.append(self._behind(listing, listing.after, alias))
         limit = self._number(listing.limit)
@@ -208,18 +218,25 @@ class Compiler:
         return sql + (f" OFFSET {self._number(listing.offset)}" if listing.offset != 0 else "")
 
     def _total(self, listing: Listing, joined: Callable[[str], str] | None) -> str:
-        alias = self._alias()
-        where = [joined(alias)] if joined is not None else []
-        where.append(self._where(listing.source, listing.where, alias))
-        return f"(SELECT count(*) FROM {self._from(listing.source, alias)} WHERE {self._all(*where)})"
+        return f"(SELECT count(*) {self._all_of(listing, joined, self._alias())})"
 
     # Records together.
 
     def _all_of(self, listing: Listing, joined: Callable[[str], str] | None, alias: str) -> str:
         """FROM and WHERE for all records of a list, whatever page is shown."""
-        where = [joined(alias)] if joined is not None else []
-        where.append(self._where(listing.source, listing.where, alias))
-        return f"FROM {self._from(listing.source, alias)} WHERE {self._all(*where)}"
+        return f"FROM {self._from(listing.source, alias)} WHERE {self._which(listing, joined, alias)}"
+
+    def _which(self, listing: Listing, joined: Callable[[str], str] | None, alias: str) -> str:
+        """Which records the list has, whatever page of it is shown."""
+        if not listing.distinct:
+            tie = [joined(alias)] if joined is not None else []
+            return self._all(*tie, self._where(listing.source, listing.where, alias))
+        first = self._alias()
+        alike = [value(field, first) for field in listing.distinct]
+        order = [*alike, *(self._sorted(sort, first) for sort in listing.order)]
+        firsts = f"SELECT DISTINCT ON ({', '.join(alike)}) {first}.id FROM {self._from(listing.source, first)}"
+        met = self._which(replace(listing, distinct=()), joined, first)
+        return f"{alias}.id IN ({firsts} WHERE {met} ORDER BY {', '.join(order)})"
 
     def _aggregate(self, listing: Listing, part: Aggregate, joined: Callable[[str], str] | None) -> str:
         alias = self._alias()
@@ -250,7 +267,11 @@ class Compiler:
                 case Constant():
                     pairs.append(f"{literal(part.key)} : {literal(part.text)}")
         order = [self._group_sorted(sort, alias) for sort in groups.order]
-        order += [key for key in keys if not any(made.startswith(f"{key} ") for made in order)]
+        order += [
+            key
+            for key in map(ranked, (by.field for by in groups.by), keys)
+            if not any(made.startswith(f"{key} ") for made in order)
+        ]
         having = " AND ".join(self._having(test, alias) for test in groups.having)
         sql = f"SELECT JSON_OBJECT({', '.join(pairs)}) AS o, row_number() OVER (ORDER BY {', '.join(order)}) AS n"
         sql += f" {self._all_of(listing, joined, alias)} GROUP BY {', '.join(keys)}"
@@ -270,7 +291,12 @@ class Compiler:
         return f"JSON_OBJECT({', '.join(pairs)})"
 
     def _group_sorted(self, sort: GroupSort, alias: str) -> str:
-        by = _measured(sort.by, alias) if isinstance(sort.by, Measure) else _bucket(sort.by, alias)
+        if isinstance(sort.by, Measure):
+            by = _measured(sort.by, alias)
+            if sort.by.own is not None and sort.by.field is not None:
+                by = ranked(sort.by.field, by)
+        else:
+            by = ranked(sort.by.field, _bucket(sort.by, alias))
         return f"{by} {_direction(sort.descending, sort.nulls_first)}"
 
     def _having(self, test: Having, alias: str) -> str:
@@ -361,6 +387,9 @@ def _measured(measure: Measure, alias: str) -> str:
             return f"count(DISTINCT {of})"
         case Function.AVG:
             return f"avg({of})::double precision"
+    listed = options(measure.field)
+    if listed is not None:
+        return f"({listed})[{measure.function}({ranked(measure.field, of)})]"
     return f"{measure.function}({of})"
 
 

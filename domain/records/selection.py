@@ -54,11 +54,12 @@ class One:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """Records whose link field leads to this one."""
+    """Records whose link field leads to this one; with `forward`, those that a link field of this one leads to."""
 
     key: str
-    link: Field  # of the other entity
+    link: Field
     listing: "Listing"
+    forward: bool = False
 
 
 RecordPart: TypeAlias = Value | Constant | One | Many
@@ -238,4 +239,5 @@ class Listing:
     limit: int | Later = 50
     offset: int | Later = 0
     after: After | None = None
+    distinct: Sequence[Field] = ()  # of the records that are alike in these fields, only the first
     cursor_pads: tuple[Any, Any] | None = None

@@ -8,6 +8,7 @@ from domain.access.permissions import Verb
 from domain.kernel.events import LOGGED
 from domain.kernel.unit import Statement
 from domain.records import searching
+from domain.records.computed import Links
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import literal, quoted
@@ -21,6 +22,8 @@ from domain.records.query import (
     Key,
     Linked,
     Linking,
+    Metric,
+    Near,
     Not,
     Op,
     Order,
@@ -28,7 +31,7 @@ from domain.records.query import (
     Sought,
     Test,
 )
-from domain.records.types import FieldType, NumberType
+from domain.records.types import EnumType, FieldType, IntegerType, NumberType
 
 ROW = "t"  # the alias of the row that conditions speak of
 AS_IT_IS = "g"  # the alias of a row that a caller sees through a guard
@@ -159,6 +162,8 @@ def condition(schema: AppSchema, tested: Condition, params: Params, alias: str =
             return _shared_with(tested, params, alias)
         case Sought():
             return _sought(tested, params, alias)
+        case Near():
+            return _near(tested, params, alias)
 
 
 def _joined(schema: AppSchema, parts: Sequence[Condition], params: Params, alias: str, word: str, empty: str) -> str:
@@ -176,6 +181,9 @@ def _test(schema: AppSchema, test: Test, params: Params, alias: str) -> str:
             return f"{column} = ANY ({params.add(test.value, type.bound_list)})"
         case Op.NOT_IN:
             return f"{column} <> ALL ({params.add(test.value, type.bound_list)})"
+        case Op.WITHIN:
+            place, metres = test.value
+            return _near(Near(test.field, Metric.METRES, place, metres), params, alias)
     return type.compared(column, INFIX[test.op], params.add(test.value, type.bound))
 
 
@@ -192,7 +200,19 @@ def _linking(schema: AppSchema, tested: Linking, params: Params, alias: str) -> 
     if tested.unknown:
         part = f"({part}) IS NOT FALSE"
     there = source(schema, schema.types[tested.entity], params)
-    return f"EXISTS (SELECT FROM {there} {other} WHERE {other}.{quoted(tested.link.name)} = {alias}.id AND {part})"
+    return f"EXISTS (SELECT FROM {there} {other} WHERE {tied(tested.link, alias, other, tested.forward)} AND {part})"
+
+
+def tied(link: DeclaredField, alias: str, other: str, forward: bool) -> str:
+    """That the row `other` is one of those a link field ties to the row `alias`: one of the other row's own fields.
+
+    With `forward` it is a field of the row `alias` that leads to several.
+    """
+    if not isinstance(link.computed, Links):
+        return f"{other}.{quoted(link.name)} = {alias}.id"
+    here, there = ("source_id", "target_id") if forward else ("target_id", "source_id")
+    ids = f"SELECT {other}x.{there} FROM {link.computed.table} {other}x WHERE {other}x.{here} = {alias}.id"
+    return f"{other}.id IN ({ids})"
 
 
 def _shared_with(tested: SharedWith, params: Params, alias: str) -> str:
@@ -240,14 +260,57 @@ def _columns(alias: str) -> searching.Of:
     return lambda field: f"{alias}.{quoted(field.name)}"
 
 
+DISTANCES = {
+    Metric.COSINE: "{} <=> {}",
+    Metric.EUCLIDEAN: "{} <-> {}",
+    Metric.INNER_PRODUCT: "{} <#> {}",
+    Metric.METRES: "geo_distance({}, {})",
+}
+
+
+def _near(tested: Near, params: Params, alias: str) -> str:
+    if tested.within is None:
+        return f"{value(tested.field, alias)} IS NOT NULL"
+    return f"{_distance(tested, params, alias)} <= {params.add(tested.within, 'double precision')}"
+
+
+def _distance(tested: Near, params: Params, alias: str) -> str:
+    """How far a row's value is from another; null where that is no number, like the angle of a vector of zeros."""
+    to = params.add(tested.to, tested.field.type.bound)
+    distance = f"({DISTANCES[tested.metric].format(value(tested.field, alias), to)})"
+    for word in () if tested.metric is Metric.METRES else ("NaN", "Infinity", "-Infinity"):
+        distance = f"nullif({distance}, '{word}')"
+    return distance
+
+
 def sort_value(by: Key, params: Params, alias: str) -> str:
     """What a row is sorted by."""
-    return _relevance(by, params, alias) if isinstance(by, Sought) else value(by, alias)
+    match by:
+        case Sought():
+            return _relevance(by, params, alias)
+        case Near():
+            return _distance(by, params, alias)
+    return ranked(by, value(by, alias))
 
 
 def sort_type(by: Key) -> FieldType:
     """The type of what rows are sorted by."""
-    return NumberType() if isinstance(by, Sought) else by.type
+    if isinstance(by, Sought | Near):
+        return NumberType()
+    return by.type if options(by) is None else IntegerType()
+
+
+def ranked(field: DeclaredField, sql: str) -> str:
+    """What a field's value is ordered by: the values of an enum stand in the order they are declared in."""
+    listed = options(field)
+    return sql if listed is None else f"array_position({listed}, {sql})"
+
+
+def options(field: DeclaredField) -> str | None:
+    """The values of an enum in their order, as an SQL array; None for any other field."""
+    if field.options is None or not isinstance(field.type, EnumType):
+        return None
+    return f"ARRAY[{', '.join(literal(option) for option in field.options)}]::text[]"
 
 
 def order_by(order: Sequence[Order], params: Params) -> str:
@@ -275,7 +338,7 @@ def after_key(order: Sequence[Order], key: Sequence[str | None], params: Params)
     bound = f"{params.add(place, 'text')}::{type.column}"
     if first.descending:
         return f"({column} <= {bound} AND ({column} < {bound} OR {rest}))"
-    if isinstance(first.by, Sought) or first.by.required:
+    if isinstance(first.by, Sought) or (isinstance(first.by, DeclaredField) and first.by.required):
         return f"({column} >= {bound} AND ({column} > {bound} OR {rest}))"
     return f"({column} > {bound} OR {column} IS NULL OR ({column} = {bound} AND {rest}))"
 

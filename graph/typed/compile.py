@@ -26,9 +26,9 @@ from domain.kernel.errors import Invalid
 from domain.kernel.page import bounded_first
 from domain.kernel.unit import LookUp
 from domain.records import searching
-from domain.records.declared import ObjectType
-from domain.records.later import Later, Origin, filled, origin_of, plain, read_operand, traced
-from domain.records.query import All, Condition, Op, Sought
+from domain.records.declared import Field, ObjectType
+from domain.records.later import Later, Origin, filled, origin_of, plain, read_operand, scattered, traced
+from domain.records.query import All, Condition, Metric, Near, Op, Sought, Test
 from domain.records.select import Compiler
 from domain.records.selection import (
     After,
@@ -57,7 +57,8 @@ from domain.records.selection import (
     Value,
 )
 from domain.records.service import OFFSET_MAX
-from domain.records.types import NotOfType
+from domain.records.sql import condition
+from domain.records.types import GeoPointType, NotOfType
 from domain.records.types.numbers import NumberType
 from graph.typed.aggregates import OF_FIELDS
 from graph.typed.meaning import Reads
@@ -124,11 +125,12 @@ class Paged:
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which records a list has, in what order, and the search among what says so."""
+    """Which records a list has, in what order; and what of that tells how they are placed."""
 
     where: Condition
     order: Sequence[Sort]
-    sought: Sought | None
+    sought: Sought | None = None
+    near: Near | None = None
 
 
 @dataclass(slots=True)
@@ -156,7 +158,7 @@ class QueryCompiler:
         reads = self._reads(nodes)
         about = self.schema.app.types[reads.entity]
         compiler = Compiler()
-        if len(asked) == 1 and reads.kind != "list":
+        if len(asked) == 1 and reads.kind == "one":
             key, source = self._id(nodes, reads), self._source(reads.entity)
             sql = compiler.look_up(source, self._record_parts(nodes, source.entity))
             return Plan(sql, tuple(compiler.params.values[1:]), roots, about, key)
@@ -176,14 +178,29 @@ class QueryCompiler:
         reads = self._reads(nodes)
         if reads.kind == "list":
             return compiler.listing(self._listing(self._definition(nodes), nodes, reads.entity))
-        id, source = self._id(nodes, reads), self._source(reads.entity)
+        source = self._source(reads.entity)
         parts = self._record_parts(nodes, source.entity)
+        if reads.kind == "unique":
+            met = self._equal(nodes[0], reads)
+            return compiler.record(source, parts, lambda alias: condition(source.schema, met, compiler.params, alias))
+        id = self._id(nodes, reads)
         type = source.entity.columns["id"].type.column
         return compiler.record(source, parts, lambda alias: f"{alias}.id = {compiler.params.add(id, type)}")
 
     def _id(self, nodes: Sequence[FieldNode], reads: Reads) -> Any:
         type = self.schema.app.types[reads.entity].columns["id"].type
         return self._later(self._argument(nodes[0], "id"), "id", type.operand)
+
+    def _equal(self, node: FieldNode, reads: Reads) -> Condition:
+        """That a record has the values of a unique key."""
+        shown = {raw: name for name, raw in self.schema.names.of(reads.entity).fields.items()}
+        values = [(field, shown[field.name]) for field in reads.key]
+        return All(
+            [
+                Test(field, Op.EQ, self._later(self._argument(node, name), name, field.type.operand))
+                for field, name in values
+            ]
+        )
 
     def _source(self, entity: str) -> Source:
         return Source(self.schema.app, self.schema.app.types[entity])
@@ -210,8 +227,9 @@ class QueryCompiler:
     def _related(
         self, key: str, definition: GraphQLField, nodes: Sequence[FieldNode], relation: Relation
     ) -> RecordPart:
-        if relation.back:
-            return Many(key, relation.link, self._listing(definition, nodes, relation.entity))
+        if relation.several:
+            listing = self._listing(definition, nodes, relation.entity)
+            return Many(key, relation.link, listing, forward=not relation.back)
         source = self._source(relation.entity)
         return One(key, relation.link, source, self._record_parts(nodes, source.entity))
 
@@ -226,6 +244,7 @@ class QueryCompiler:
             parts=self._list_parts(nodes, definition, source.entity, which),
             where=which.where,
             order=which.order,
+            distinct=self._distinct(self._argument(node, "distinctOn"), source.entity),
             limit=self._later(self._argument(node, "first", definition), "first", first_of),
             offset=self._offset(self._argument(node, "offset", definition)),
             after=self._after(paged),
@@ -247,10 +266,35 @@ class QueryCompiler:
         where, order = self._argument(node, "where"), self._argument(node, "orderBy")
         conditions = [] if where is None else [TypedReader(self.schema, entity).read(where)]
         sought = self._sought(self._argument(node, "search"), entity)
-        if sought is not None:
-            conditions.append(sought)
+        near = self._near(self._argument(node, "near"), entity)
+        conditions += [part for part in (sought, near) if part is not None]
         met = conditions[0] if len(conditions) == 1 else All(conditions)
-        return Which(met, self._order(order, entity, sought), sought)
+        best = [] if near is None else [Sort(near)]
+        best += [] if sought is None else [Sort(sought, descending=True)]
+        return Which(met, self._order(order, entity, best), sought, near)
+
+    def _near(self, given: Any, entity: ObjectType) -> Near | None:
+        if given is None:
+            return None
+        name, value = _only(given, "near", "one field")
+        field = entity.columns[self.schema.names.of(entity.name).fields[name]]
+        path, metric, to = f"near.{name}", Metric.METRES, "to"
+        if not isinstance(field.type, GeoPointType):
+            to, _ = _only({key: part for key, part in value.items() if key != "within"}, path, "one metric")
+            metric = Metric(to)
+        within = value.get("within")
+        return Near(
+            field,
+            metric,
+            self._later(value[to], f"{path}.{to}", field.type.operand),
+            None if within is None else self._later(within, f"{path}.within", NUMBER.operand),
+        )
+
+    def _distinct(self, given: Any, entity: ObjectType) -> list[Field]:
+        names, chosen = self.schema.names.of(entity.name).fields, list(dict.fromkeys(_listed(plain(given))))
+        if len(chosen) > GROUPED_BY_MAX:
+            raise Invalid("distinctOn", f"distinctOn must name at most {GROUPED_BY_MAX} fields")
+        return [entity.columns[names[name]] for name in chosen]
 
     def _sought(self, given: Any, entity: ObjectType) -> Sought | None:
         if given is None or entity.search is None:
@@ -267,10 +311,9 @@ class QueryCompiler:
         exact = operand(lambda asked: asked.exact) if now.exact else None
         return Sought(entity, operand(lambda asked: asked.text), tuple(alike), exact)
 
-    def _order(self, given: Any, entity: ObjectType, sought: Sought | None) -> list[Sort]:
+    def _order(self, given: Any, entity: ObjectType, best: Sequence[Sort]) -> list[Sort]:
         sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(_listed(plain(given)))]
         if not sorts:
-            best = [] if sought is None else [Sort(sought, descending=True)]
             sorts = [*best, Sort(entity.columns["created_at"], descending=True)]
         if all(sort.through or sort.by is not entity.columns["id"] for sort in sorts):
             sorts.append(Sort(entity.columns["id"]))
@@ -320,6 +363,8 @@ class QueryCompiler:
                     parts.append(Cursor(key))
                 case "searchRank":
                     parts.append(Placing(key, which.sought))
+                case "distance":
+                    parts.append(Placing(key, which.near))
                 case "node":
                     parts.append(Nodes(key, self._record_parts(same, entity)))
                 case _:
@@ -496,6 +541,8 @@ class QueryCompiler:
     @staticmethod
     def _later(value: Any, path: str, read: Any) -> Any:
         """The value now, or the mark of a value that comes with each run. Raises Invalid."""
+        if scattered(value):
+            raise Invalid(path, f"{path} must be written out, or be a variable as a whole")
         origin = origin_of(value)
         now = read_operand(read, plain(value), path)
         return now if origin is None else Later(origin.variable, origin.steps, path, read)
@@ -516,11 +563,11 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _only(given: Any, path: str) -> tuple[str, Any]:
+def _only(given: Any, path: str, one: str = "one field; a list names several") -> tuple[str, Any]:
     """The one part of an input that has exactly one."""
     chosen = [(key, value) for key, value in (given or {}).items() if value is not None]
     if len(chosen) != 1:
-        raise Invalid(path, f"{path} must name one field; a list names several")
+        raise Invalid(path, f"{path} must name {one}")
     return chosen[0]
 
 

@@ -13,7 +13,7 @@ from domain.kernel import ctx as kernel
 from domain.kernel.errors import DomainError, Invalid
 from domain.kernel.ids import parse_uuid
 from graph.errors import extensions_of
-from graph.http import RESPONSE_JSON, STATUS, Find, GraphQLEndpoint, SendStream, bearer
+from graph.http import RESPONSE_JSON, STATUS, Find, GraphQLEndpoint, Head, SendStream, bearer
 from graph.run import Caller, Executable, Runner
 from graph.typed.run import TypedSchemas
 
@@ -27,9 +27,9 @@ class _AppEndpoint(GraphQLEndpoint):
 
     app_id = ""
 
-    async def _caller(self, request: Request, info: kernel.Request) -> Caller:
-        caller = await super()._caller(request, info)
-        given = request.headers.get(SIMULATE)
+    async def caller(self, head: Head) -> Caller:
+        caller = await super().caller(head)
+        given = head.get(SIMULATE.encode())
         if given is None:
             return caller
         user_id = parse_uuid(given)

@@ -87,7 +87,7 @@ class SubscriptionCompiler(QueryCompiler):
             source=Source(app, entity),
             parts=(),
             where=where,
-            order=self._order(self._argument(nodes[0], "orderBy"), entity, None),
+            order=self._order(self._argument(nodes[0], "orderBy"), entity, ()),
             limit=self._later(self._argument(nodes[0], "first", definition), "first", first_of),
         )
         documents = {"listed": self._record_parts(listed, entity), "single": self._record_parts(single, entity)}

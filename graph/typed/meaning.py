@@ -11,10 +11,11 @@ from graph.typed.names import Relation
 class Reads:
     """What a field of the schema means; it is in the field's `extensions` under `reads`."""
 
-    kind: str  # list, one, value, relation, nodes, edges, node, cursor, placing, pageInfo, total, info
+    kind: str  # list, one, unique, value, relation, nodes, edges, node, cursor, placing, pageInfo, total, info
     entity: str = ""
     field: Field | None = None
     relation: Relation | None = None
+    key: tuple[Field, ...] = ()  # of a look-up by them
 
 
 @dataclass(frozen=True, slots=True)

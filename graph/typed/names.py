@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from domain.records.computed import Links
 from domain.records.declared import AppSchema, Field, ObjectType
 
 _IRREGULAR = {
@@ -27,11 +28,12 @@ _ENDINGS = (
 # Types the schema has beside those of entities, and what is put behind an entity's type for the types around it.
 TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
-    " Change User BigInt ChangeKind DateBucket Decimal Money Time Duration GeoPoint".split()
+    " Change User BigInt ChangeKind DateBucket Decimal Money Time Duration GeoPoint"
+    " GeoNear GeoWithin VectorNear".split()
 )
 AROUND = (
     "Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Live", "Placed",
-    "Filter",
+    "Filter", "Field", "Near",
     "GroupKeyOrder", "GroupOrder", "GroupKey", "GroupBy", "Group", "Having", "Aggregate", "Counts", "Sums", "Averages",
     "Extremes", "CountsHaving", "SumsHaving", "AveragesHaving", "ExtremesHaving", "CountsOrder", "SumsOrder",
     "AveragesOrder", "ExtremesOrder",
@@ -49,6 +51,13 @@ def singular(word: str) -> str:
         if ending.search(last):
             return head + underscore + ending.sub(replacement, last)
     return word
+
+
+def plural(word: str) -> str:
+    """`company` -> `companies`."""
+    if re.search(r"[^aeiou]y$", word):
+        return f"{word[:-1]}ies"
+    return f"{word}es" if re.search(r"(s|x|z|ch|sh)$", word) else f"{word}s"
 
 
 def camel(name: str) -> str:
@@ -70,12 +79,22 @@ def distinct(names: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Relation:
-    """A link as a field: to the one record it leads to, or (backwards) to those that lead here."""
+    """A link as a field: to what it leads to, or (backwards) to those that lead here."""
 
     name: str
     link: Field
     entity: str  # at the other end
     back: bool
+
+    @property
+    def crossing(self) -> bool:
+        """Whether there may be several at either end."""
+        return isinstance(self.link.computed, Links)
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be several at the other end."""
+        return self.back or self.crossing
 
 
 @dataclass(frozen=True)
@@ -131,6 +150,8 @@ class AppNames:
             for field in entity.fields:
                 if field.link is not None:
                     found.setdefault(field.link.target, []).append((entity, field))
+                elif isinstance(field.computed, Links):
+                    found.setdefault(field.computed.entity, []).append((entity, field))
         return found
 
     @cached_property
@@ -153,6 +174,9 @@ class AppNames:
             if field.link is not None and field.link.target in self._schema.types:
                 name = self._free(_toward(field.name), fields, relations)
                 relations[name] = Relation(name, field, field.link.target, back=False)
+            elif isinstance(field.computed, Links):
+                name = self._free(_toward_many(field.name, fields), fields, relations)
+                relations[name] = Relation(name, field, field.computed.entity, back=False)
         for other, field in self._backwards.get(entity.name, ()):
             name = self._free(self._back_name(entity, other, field), fields, relations)
             relations[name] = Relation(name, field, other.name, back=True)
@@ -169,6 +193,12 @@ class AppNames:
         while name in fields or name in relations:
             name += "Record" if not name.endswith("Record") else "_"
         return name
+
+
+def _toward_many(links: str, fields: Mapping[str, str]) -> str:
+    """`member_ids` -> `members`; `members`, where the ids are called so -> `memberRecords`."""
+    name = camel(plural(links.removesuffix("_ids"))) if links.endswith("_ids") else camel(links)
+    return name if name not in fields else f"{camel(singular(links))}Records"
 
 
 def _toward(link: str) -> str:

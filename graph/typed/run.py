@@ -146,10 +146,12 @@ class TypedSchemas:
         self, runner: Runner, app_id: str, source: str, name: str | None, variables: Mapping[str, Any], caller: Caller
     ) -> "Asked":
         """What a caller asks of an app. Raises DocumentRefused."""
-        try:
-            app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
-        except DomainError as refused:
-            raise DocumentRefused([refusal(refused)]) from refused
+        app = None if caller.anonymous else runner.ports.catalog.at_hand(caller.actor.tenant_id, app_id)
+        if app is None:
+            try:
+                app = await runner.look(lambda ctx: _app(ctx, app_id), caller)
+            except DomainError as refused:
+                raise DocumentRefused([refusal(refused)]) from refused
         operation = self.operation(app, caller.actor, source, name, variables)
         operation.measure(variables)
         write = None
@@ -402,7 +404,7 @@ def _is_exact(type: Any) -> bool:
     while not hasattr(type, "name"):
         type = type.type
     name: str = type.name.value
-    return name.endswith(("OrderBy", "Key", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
+    return name.endswith(("OrderBy", "Key", "Field", "GroupBy", "Order")) or name in ("DateBucket", "Boolean")
 
 
 class _Names(Visitor):
@@ -453,11 +455,11 @@ class _Lists(Visitor):
         if reads is None or field is None or "offset" not in field.args or node.loc is None:
             return
         values = {argument.name.value: argument.value for argument in node.arguments or ()}
-        link = "" if reads.relation is None else f":{reads.relation.link.name}"
+        link = "" if reads.relation is None else f":{reads.relation.link.name}:{reads.relation.name}"
         self.found[node.loc.start] = Paged(
             number=len(self.found),
             scope=f"typed:{self._app_id}:{reads.entity}{link}",
-            asked=tuple(values.get(name) for name in ("where", "orderBy", "search")),
+            asked=tuple(values.get(name) for name in ("where", "orderBy", "search", "near", "distinctOn")),
             after=values.get("after"),
         )
 

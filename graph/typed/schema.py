@@ -37,11 +37,11 @@ from domain.kernel.page import FIRST_DEFAULT
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.policies import bound_by
 from domain.records.query import Op
-from domain.records.types import NATIVE_TYPES, FieldType, SecretType
+from domain.records.types import NATIVE_TYPES, FieldType, GeoPointType, VectorType
 from graph.scalars import SCALARS
 from graph.typed import aggregates
 from graph.typed.meaning import Follows, Reads, Writes
-from graph.typed.names import AppNames, EntityNames, Relation
+from graph.typed.names import AppNames, EntityNames, Relation, pascal
 
 T = TypeVar("T")
 
@@ -55,6 +55,11 @@ SORT_ORDERS: Mapping[str, tuple[bool, bool | None]] = {  # descending, nulls fir
 SEARCH = (
     'Words to find, the last one perhaps unfinished; "..." for a phrase, `or`, and `-` before what must not be there. '
     "The best matches come first where no order is asked for."
+)
+
+NEAR = (
+    "Only records that have a value there, the nearest first where no order is asked for; with `within`, none that is "
+    "further away."
 )
 
 
@@ -167,6 +172,21 @@ class TypedSchema(GraphQLSchema):
         return {self.names.of(name).one: name for name in self.readable}
 
     @cached_property
+    def _by_unique(self) -> dict[str, Reads]:
+        """The look-ups by the fields of a unique key: `contactByEmail`."""
+        found: dict[str, Reads] = {}
+        for entity in self.readable:
+            columns, names = self.app.types[entity].columns, self.names.of(entity)
+            for key in unique_keys(self.app.types[entity]):
+                fields = tuple(columns[raw] for raw in key if raw in columns)
+                name = f"{names.one}By{'And'.join(pascal(raw) for raw in key)}"
+                taken = name in self._by_many or name in self._by_one or name in found
+                seen = len(fields) == len(key) and all("eq" in field.type.operators for field in fields)
+                if key != ("id",) and not taken and seen:
+                    found[name] = Reads("unique", entity, key=fields)
+        return found
+
+    @cached_property
     def _mutations(self) -> dict[str, Writes]:
         """What may be done with records that may be read."""
         found: dict[str, Writes] = {}
@@ -196,7 +216,7 @@ class TypedSchema(GraphQLSchema):
         """The fields that take `first`, by name, with its default."""
         lists = set(self._by_many)
         for entity in self.readable:
-            lists.update(relation.name for relation in self.names.of(entity).relations.values() if relation.back)
+            lists.update(relation.name for relation in self.names.of(entity).relations.values() if relation.several)
         return dict.fromkeys(lists, FIRST_DEFAULT)
 
     # Types by name.
@@ -255,11 +275,15 @@ class TypedSchema(GraphQLSchema):
     def _query_names(self) -> Iterator[str]:
         yield from self._by_many
         yield from self._by_one
+        yield from self._by_unique
 
     def _query_field(self, name: str) -> GraphQLField | None:
         entity = self._by_many.get(name)
         if entity is not None:
             return self._list_field(entity, Reads("list", entity), self.app.types[entity].description)
+        reads = self._by_unique.get(name)
+        if reads is not None:
+            return self._unique_field(reads)
         entity = self._by_one.get(name)
         if entity is None:
             return None
@@ -268,6 +292,18 @@ class TypedSchema(GraphQLSchema):
         return GraphQLField(
             type, {"id": id}, description="One record, or null.", extensions={"reads": Reads("one", entity)}
         )
+
+    def _unique_field(self, reads: Reads) -> GraphQLField:
+        names = self.names.of(reads.entity)
+        shown = {raw: name for name, raw in names.fields.items()}
+        arguments = {
+            shown[field.name]: GraphQLArgument(
+                GraphQLNonNull(value_type(self, field)), description=field.description or None
+            )
+            for field in reads.key
+        }
+        told = f"The {names.one} that alone has {'this value' if len(arguments) == 1 else 'these values'}, or null."
+        return GraphQLField(self.types[names.type], arguments, description=told, extensions={"reads": reads})
 
     def _list_field(self, entity: str, reads: Reads, description: str) -> GraphQLField:
         type = self.names.of(entity).type
@@ -281,6 +317,12 @@ class TypedSchema(GraphQLSchema):
             "after": GraphQLArgument(GraphQLString, description="The cursor to start behind."),
             "offset": GraphQLArgument(GraphQLNonNull(GraphQLInt), 0, description="How many to leave out first."),
         }
+        alike: Any = GraphQLList(GraphQLNonNull(self.types[f"{type}Field"]))
+        arguments["distinctOn"] = GraphQLArgument(
+            alike, description="Of the records that are alike in all of these, only the first in the order."
+        )
+        if any(near_fields(self.app.types[entity], self.names.of(entity))):
+            arguments["near"] = GraphQLArgument(self.types[f"{type}Near"], description=NEAR)
         if self.app.types[entity].search is not None:
             arguments["search"] = GraphQLArgument(GraphQLString, description=SEARCH)
         made: Any = GraphQLNonNull(self.types[f"{type}Connection"])
@@ -415,13 +457,14 @@ def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
         made = {}
         along = {relation.link.name for relation in names.relations.values() if not relation.back}
         for shown, field in _settable(entity, names, Verb.CREATE):
-            type: Any = GraphQLID if field.link is not None else schema.scalar(field.type)
+            type = value_type(schema, field)
             needed = field.required and field.default is None and field.name not in along
             made[shown] = GraphQLInputField(
                 GraphQLNonNull(type) if needed else type, description=field.description or None
             )
         for relation in names.relations.values():
-            if schema.rights.may(relation.entity, Verb.READ) and schema.rights.may(relation.entity, Verb.CREATE):
+            may = schema.rights.may(relation.entity, Verb.READ) and schema.rights.may(relation.entity, Verb.CREATE)
+            if may and not relation.crossing:
                 other: Any = schema.types[f"{schema.names.of(relation.entity).type}Create"]
                 made[relation.name] = GraphQLInputField(
                     GraphQLList(GraphQLNonNull(other)) if relation.back else other,
@@ -436,7 +479,7 @@ def _update(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     def fields() -> dict[str, GraphQLInputField]:
         return {
             shown: GraphQLInputField(
-                GraphQLID if field.link is not None else schema.scalar(field.type),
+                value_type(schema, field),
                 description=field.description or None,
             )
             for shown, field in _settable(entity, names, Verb.UPDATE)
@@ -452,8 +495,7 @@ def _settable(entity: ObjectType, names: EntityNames, verb: Verb) -> Iterator[tu
     for shown, raw in names.fields.items():
         set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
         field = entity.columns[raw]
-        apart = isinstance(field.type, SecretType) or not field.stored  # they take a statement of their own
-        if set_by_writer and field.writable and not apart and raw not in closed:
+        if set_by_writer and field.writable and raw not in closed:
             yield shown, field
 
 
@@ -461,6 +503,27 @@ def _key(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames)
     unique = {raw for key in unique_keys(entity) for raw in key}
     values = {shown: GraphQLEnumValue(shown) for shown, raw in names.fields.items() if raw in unique}
     return GraphQLEnumType(name, values, description=f"Fields that tell one of the {names.many} from all others.")
+
+
+def near_fields(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Field]]:
+    """The fields whose values are near to each other or far, by GraphQL name."""
+    return aggregates.fields_for(entity, names, lambda type: isinstance(type, GeoPointType | VectorType))
+
+
+def _near(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    made = {
+        shown: GraphQLInputField(
+            schema.types["GeoNear" if isinstance(field.type, GeoPointType) else "VectorNear"],
+            description=field.description or None,
+        )
+        for shown, field in near_fields(entity, names)
+    }
+    return GraphQLInputObjectType(name, made, description="One field, and what its value is to be near to.")
+
+
+def _field(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
+    values = {shown: GraphQLEnumValue(shown) for shown, _ in aggregates.fields_for(entity, names, aggregates.groupable)}
+    return GraphQLEnumType(name, values, description=f"Fields that {names.many} may be alike in.")
 
 
 def unique_keys(entity: ObjectType) -> list[tuple[str, ...]]:
@@ -492,8 +555,13 @@ def _object(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     return GraphQLObjectType(name, fields, description=entity.description or None)
 
 
+def value_type(schema: TypedSchema, field: Field) -> Any:
+    """The GraphQL type of a field's values."""
+    return GraphQLID if field.link is not None else schema.scalar(field.type)
+
+
 def _value_field(schema: TypedSchema, field: Field) -> GraphQLField:
-    type = GraphQLID if field.link is not None else schema.scalar(field.type)
+    type = value_type(schema, field)
     return GraphQLField(
         GraphQLNonNull(type) if field.required else type,
         description=field.description or None,
@@ -503,7 +571,7 @@ def _value_field(schema: TypedSchema, field: Field) -> GraphQLField:
 
 def _relation_field(schema: TypedSchema, relation: Relation) -> GraphQLField:
     reads = Reads("relation", relation.entity, relation=relation)
-    if relation.back:
+    if relation.several:
         return schema._list_field(relation.entity, reads, "")
     return GraphQLField(schema.types[schema.names.of(relation.entity).type], extensions={"reads": reads})
 
@@ -537,6 +605,12 @@ def _edge(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames
                 description="How well it meets `search`: above 1 with all the words, up to 1 with words like them.",
                 extensions={"reads": Reads("placing")},
             )
+        if any(near_fields(entity, names)):
+            made["distance"] = GraphQLField(
+                GraphQLFloat,
+                description="How far it is from what `near` names: in metres, or as the metric of vectors has it.",
+                extensions={"reads": Reads("placing")},
+            )
         return made
 
     return GraphQLObjectType(name, fields, description=f"One of a page of {names.many}, with its cursor.")
@@ -557,7 +631,7 @@ def _where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityName
             if schema.rights.may(relation.entity, Verb.READ):
                 other = schema.names.of(relation.entity).type
                 made[relation.name] = GraphQLInputField(
-                    schema.types[f"{other}ListWhere" if relation.back else f"{other}Where"]
+                    schema.types[f"{other}ListWhere" if relation.several else f"{other}Where"]
                 )
         return made
 
@@ -584,7 +658,7 @@ def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityN
             if entity.columns[raw].type.sortable
         }
         for relation in names.relations.values():
-            if not relation.back and schema.rights.may(relation.entity, Verb.READ):
+            if not relation.several and schema.rights.may(relation.entity, Verb.READ):
                 other = schema.names.of(relation.entity).type
                 made[relation.name] = GraphQLInputField(schema.types[f"{other}OrderBy"])
         return made
@@ -608,6 +682,8 @@ AROUND_ENTITY: Mapping[str, tuple[Make, Verb]] = {
     "Create": (_create, Verb.CREATE),
     "Update": (_update, Verb.UPDATE),
     "Key": (_key, Verb.CREATE),
+    "Field": (_field, Verb.READ),
+    "Near": (_near, Verb.READ),
     "": (_object, Verb.READ),
 }
 
@@ -636,6 +712,26 @@ COMMON: dict[str, Any] = {
     "Boolean": GraphQLBoolean,
     "ID": GraphQLID,
 }
+VECTOR: Any = GraphQLList(GraphQLNonNull(GraphQLFloat))
+COMMON |= {
+    "GeoWithin": GraphQLInputObjectType(
+        "GeoWithin",
+        {name: GraphQLInputField(GraphQLNonNull(GraphQLFloat)) for name in ("lat", "lng", "metres")},
+        description="At most so many metres from a place, given in degrees; along the surface of the Earth.",
+    ),
+    "VectorNear": GraphQLInputObjectType(
+        "VectorNear",
+        {
+            "cosine": GraphQLInputField(VECTOR, description="By the angle: 0 is the same direction, 2 the opposite."),
+            "euclidean": GraphQLInputField(VECTOR, description="By the distance in a straight line."),
+            "innerProduct": GraphQLInputField(
+                VECTOR, description="By the inner product; the distance is its negative."
+            ),
+            "within": GraphQLInputField(GraphQLFloat, description="The greatest distance."),
+        },
+        description="A vector, given to the metric it is to be near by.",
+    ),
+}
 COMMON |= {"DateBucket": aggregates.DATE_BUCKET, "ChangeKind": CHANGE_KIND}
 COMMON |= {
     definition.name: GraphQLScalarType(
@@ -652,6 +748,15 @@ COMMON |= {  # field types read their values themselves
     if type.graphql not in COMMON
 }
 
+COMMON["GeoNear"] = GraphQLInputObjectType(
+    "GeoNear",
+    {
+        "to": GraphQLInputField(GraphQLNonNull(COMMON["GeoPoint"])),
+        "within": GraphQLInputField(GraphQLFloat, description="The greatest distance, in metres."),
+    },
+    description="A place to be near to, along the surface of the Earth.",
+)
+
 # The filters of field types: one input type for each distinct kind of value.
 
 
@@ -662,7 +767,8 @@ def _filter(name: str, type: FieldType) -> Callable[[TypedSchema], GraphQLNamedT
         for op in Op:
             if op.value in type.operators:
                 several: Any = GraphQLList(GraphQLNonNull(value))
-                operand = {Op.IS_NULL: GraphQLBoolean, Op.IN: several, Op.NOT_IN: several}.get(op, value)
+                read_apart = {Op.IS_NULL: GraphQLBoolean, Op.IN: several, Op.NOT_IN: several}
+                operand = schema.types["GeoWithin"] if op is Op.WITHIN else read_apart.get(op, value)
                 made[op.value] = GraphQLInputField(operand)
         return made
 

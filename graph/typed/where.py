@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
-from domain.records.later import Later, TracedLeaf, TracedList, TracedObject, origin_of, plain, read_operand
+from domain.records.later import Later, TracedLeaf, TracedList, TracedObject, origin_of, plain, read_operand, scattered
 from domain.records.query import All, Condition, Linked, Linking, Not, Op
 from domain.records.spelling.native import NativeReader
 from domain.records.spelling.reader import LIST_MAX
@@ -35,7 +35,8 @@ class TypedReader(NativeReader):
         reader = TypedReader(self._schema, self._schema.app.types[relation.entity], path)
         reader._tests = self._tests
         try:
-            if not relation.back:
+            forward = relation.crossing and not relation.back
+            if not relation.several:
                 return Linked(relation.link, relation.entity, reader._object(value, path, depth + 1))
             parts: list[Condition] = []
             for quantifier, inner in value.items():
@@ -43,9 +44,9 @@ class TypedReader(NativeReader):
                     continue
                 met = reader._object(inner, f"{path}.{quantifier}", depth + 1)
                 if quantifier == "every":
-                    parts.append(Not(Linking(relation.link, relation.entity, Not(met), unknown=True)))
+                    parts.append(Not(Linking(relation.link, relation.entity, Not(met), unknown=True, forward=forward)))
                 else:
-                    there = Linking(relation.link, relation.entity, met)
+                    there = Linking(relation.link, relation.entity, met, forward=forward)
                     parts.append(there if quantifier == "some" else Not(there))
             return All(parts)
         finally:
@@ -89,6 +90,6 @@ class TypedReader(NativeReader):
             assert origin is not None
             read_operand(read, plain(value), path)
             return Later(origin.variable, origin.steps, path, read)
-        if isinstance(value, list) and any(origin_of(part) is not None for part in value):
-            raise Invalid(path, f"{path}: a list must be written out, or be a variable as a whole")
+        if scattered(value):
+            raise Invalid(path, f"{path} must be written out, or be a variable as a whole")
         return super().operand(value, path, read)

@@ -18,15 +18,17 @@ from domain.kernel.unit import Statement, StatementRefused
 from domain.records import nested, service, sql
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.later import Later, Read, filled
+from domain.records.linking import linked_fields, write_links
 from domain.records.nested import Tree
 from domain.records.opening import Opened
 from domain.records.policies import of_any_row
 from domain.records.query import All, Condition, Op, Test
 from domain.records.refusals import record_refusal
+from domain.records.sealing import sealed_row
 from domain.records.select import Compiler
 from domain.records.selection import Constant, One, RecordPart, Source, Value
 from domain.records.sql import ROW, Author, Params, Told
-from domain.records.types import NotOfType
+from domain.records.types import MASK, NotOfType, SecretType
 from graph.typed.compile import TYPENAME, QueryCompiler
 from graph.typed.meaning import Writes
 from graph.typed.names import EntityNames
@@ -35,6 +37,7 @@ from graph.typed.where import TypedReader
 
 # The names under which a run has what no variable brings.
 USER, DELEGATOR, DOOR = "author user", "author delegator", "author door"
+SEALED = "sealed row"
 
 Variables: TypeAlias = Mapping[str, Any]
 
@@ -66,6 +69,7 @@ class Step:
     trees: Callable[[Variables], Sequence[Tree]] | None = None
     read: Template | None = None
     missing: str | None = None  # the variable that has the id of the one record there must be
+    apart: Callable[[Variables], dict[str, Any]] | None = None  # of that record, what is new, where more is to be done
     unchanged_since: Template | None = None  # counts it as `total` if it is as old as the caller thinks
     most: Later | int | None = None  # how many it may come to
     text: str = ""  # of a field that never changes
@@ -79,6 +83,8 @@ class Step:
         """Do it; the field's JSON. Raises DomainError."""
         if self.trees is not None:
             docs = await nested.store(ctx, self.trees(variables))
+        elif self.write is not None and self.apart is not None:
+            docs = await self._with_apart(ctx, self.write, self.apart(variables), variables)
         elif self.write is not None:
             docs = await self._written(ctx, self.write.filled(variables), variables)
         else:
@@ -96,6 +102,16 @@ class Step:
         most = self.most.value(variables) if isinstance(self.most, Later) else self.most
         if most is not None and len(docs) >= most:
             raise TooComplex(f"more than {most - 1} records match: nothing was changed", field="limit")
+        return docs
+
+    async def _with_apart(self, ctx: Ctx, write: Template, row: dict[str, Any], variables: Variables) -> list[str]:
+        """Write the one record: its secrets are sealed before, its links are written after."""
+        links = linked_fields(self.about, [row])
+        own = {name: value for name, value in row.items() if name not in {link.name for link in links}}
+        id = self.about.entity.columns["id"].type.operand(variables[self.missing or ""])
+        sealed = await sealed_row(ctx, self.about, str(id), own)
+        docs = await self._written(ctx, write.filled({**variables, SEALED: sealed}), variables)
+        await write_links(ctx, self.about, links, id, row)
         return docs
 
     async def _refuse(self, ctx: Ctx, variables: Variables) -> None:
@@ -171,7 +187,8 @@ class _Root:
     def _create(self) -> Step:
         values = self._argument_now("values")
         rows = values if self.writes.many else [values]
-        if any(self._relations_in(row) for row in rows) or len({frozenset(row) for row in rows}) != 1:
+        more = any(self._relations_in(row) or self._apart_in(row) for row in rows)
+        if more or len({frozenset(row) for row in rows}) != 1:
             values_of = self._whole("values")
 
             def trees(variables: Variables) -> list[Tree]:
@@ -189,6 +206,7 @@ class _Root:
         values = self._argument_now("values")
         if self._relations_in(values):
             raise Invalid("values", "records around this one cannot be written along with an upsert")
+        self._refuse_apart(values, "with an upsert")
         by = tuple(self._field(name) for name in _listed(self._argument_now("by")))
         if not by or tuple(field.name for field in by) not in unique_keys(self.entity):
             known = " or ".join(f"[{', '.join(key)}]" for key in unique_keys(self.entity))
@@ -219,6 +237,7 @@ class _Root:
         if self.writes.many:
             limit = self._later("limit", lambda value: _most(value) + 1)
             where = TypedReader(self.schema, self.entity).read(self._traced("where"))
+            self._refuse_apart(self._argument_now("values") or {}, "to several records at once")
             write, reading = self._told(build(where, limit))
             return Step(self.key, self.at, True, write=write, read=reading, most=limit)
         columns = self.entity.columns
@@ -230,30 +249,43 @@ class _Root:
             where = All([where, Test(columns["updated_at"], Op.EQ, at)])
             counted = sql.count(self.app, self.entity, where)
             since = Template(counted.sql, counted.args)
-        write, reading = self._told(build(where, None))
+        apart = self.writes.verb is Verb.UPDATE and self._apart_in(self._argument_now("values"))
+        write, reading = self._told(build(where, None), alone=not apart)
+        values_of = self._whole("values")
         return Step(
-            self.key, self.at, False, write=write, read=reading, missing=self._whole("id"), unchanged_since=since
+            self.key,
+            self.at,
+            False,
+            write=write,
+            read=reading,
+            missing=self._whole("id"),
+            apart=(lambda variables: self._changed_row(variables[values_of])) if apart else None,
+            unchanged_since=since,
         )
 
     def _update(self, where: Condition, most: Any) -> Callable[[Told], Statement]:
-        fields = self._fields(self._argument_now("values"))
-        if not fields:
+        values = self._argument_now("values")
+        fields = [field for field in self._fields(values) if field.stored]
+        if not values:
             raise Invalid("values", "there must be something to change")
-
-        def read(values: Any) -> str:
-            return str(json_of([_row(self.at, self.names, values, "values", whole=False)]))
-
-        row = Later(self._whole("values"), (), "values", read)
+        if self._apart_in(values):
+            row = Later(SEALED, (), "values", lambda sealed: str(json_of([sealed])))
+        else:
+            row = Later(self._whole("values"), (), "values", lambda values: str(json_of([self._changed_row(values)])))
         return lambda told: sql.update(self.app, self.entity, fields, where, row, AUTHOR, told, most)
+
+    def _changed_row(self, values: Any) -> dict[str, Any]:
+        """What is to change of a record, in stored form. Raises Invalid."""
+        return _row(self.at, self.names, values, "values", whole=False)
 
     def _delete(self, where: Condition, most: Any) -> Callable[[Told], Statement]:
         return lambda told: sql.delete(self.app, self.entity, where, AUTHOR, told, most)
 
     # What is asked back.
 
-    def _told(self, build: Callable[[Told], Statement]) -> tuple[Template, Template | None]:
-        """The statement that writes, and the one that reads what it could not tell."""
-        alone = self.writes.verb is Verb.DELETE or _alone(self.parts, self.entity)
+    def _told(self, build: Callable[[Told], Statement], *, alone: bool = True) -> tuple[Template, Template | None]:
+        """The statement that writes, and the one that reads what it could not tell, or may not `alone`."""
+        alone = self.writes.verb is Verb.DELETE or (alone and _alone(self.parts, self.entity))
 
         def told(params: Params) -> str:
             if not alone:
@@ -297,6 +329,15 @@ class _Root:
 
     def _relations_in(self, row: Mapping[str, Any]) -> bool:
         return any(name in self.names.relations for name in row)
+
+    def _apart_in(self, row: Mapping[str, Any] | None) -> list[str]:
+        """The fields among the values that a statement of many records doesn't write: secrets and links."""
+        named = [(name, self._field(name)) for name in row or () if name in self.names.fields]
+        return [name for name, field in named if isinstance(field.type, SecretType) or not field.stored]
+
+    def _refuse_apart(self, row: Mapping[str, Any], how: str) -> None:
+        for name in self._apart_in(row):
+            raise Invalid(f"values.{name}", f"values.{name} cannot be written {how}")
 
     def _field(self, name: str) -> Field:
         return self.entity.columns[self.names.fields[name]]
@@ -378,6 +419,9 @@ def _row(at: Opened, names: EntityNames, values: Any, path: str, *, whole: bool 
         raise Invalid(path, f"{path} must be an object")
     if not values:
         return {}
+    for name, value in values.items():
+        if value == MASK and isinstance(at.entity.columns[names.fields[name]].type, SecretType):
+            raise Invalid(f"{path}.{name}", f"{path}.{name} must not be the mask that stands for it")
     try:
         row = service.row_of(at, {names.fields.get(name, name): value for name, value in values.items()}, path)
     except Invalid as wrong:

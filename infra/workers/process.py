@@ -37,6 +37,7 @@ BYTES_PER_S, BYTES_AT_ONCE = 8 * 2**20, 32 * 2**20
 
 # A call that waits for its answer, while the processor is busy and nothing is said: the loop is stuck.
 STUCK_SHARE, STUCK_S_MIN = 0.7, 1.0
+LOOK_S = 0.2  # how old it may be what is known of that
 
 LEVELS = frozenset({"info", "warn", "error", "debug"})
 RUN_EVENTS = frozenset({"agent_chunk", "agent_tool_call", "agent_session_compacted", "agent_done", "agent_error"})
@@ -89,6 +90,14 @@ class Allowance:
         return max(0.0, -self._left / self._per_s)
 
 
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """How many seconds of a processor had been used at a moment."""
+
+    at: float
+    processor_s: float
+
+
 @dataclass(eq=False)
 class Run:
     """One run of an agent in the process. See `domain.workers.ports.AgentRun`."""
@@ -136,6 +145,7 @@ class WorkerProcess:
         self._around = surroundings
         self._started = monotonic()
         self._last_heard = monotonic()
+        self._used = _Used(0.0, 0.0)
         self._starting = True  # until its `onStart` is done, or has had its time
         self._untouched = True  # nothing has been asked of it yet
         self._ids = itertools.count(1)
@@ -249,13 +259,13 @@ class WorkerProcess:
         answer = self._answers[answer_type, id] = asyncio.get_running_loop().create_future()
         self._served[id] = caller
         self._untouched = False
-        began, used_s = monotonic(), self._processor_s()
+        began, used = monotonic(), self._lately()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.tell({"type": type, **fields})
                 answered = await answer
         except TimeoutError:
-            self._end_if_stuck(began, used_s)
+            self._end_if_stuck(began, used)
             raise Failed(f"{type} timeout ({timeout_s:.3g}s)") from None
         finally:
             del self._answers[answer_type, id], self._served[id]
@@ -289,6 +299,12 @@ class WorkerProcess:
         self._runs.pop(id, None)
         self._served.pop(id, None)
 
+    def _lately(self) -> "_Used":
+        """How much of a processor it had used a moment ago: to look takes longer than many a call."""
+        if monotonic() - self._used.at > LOOK_S:
+            self._used = _Used(monotonic(), self._processor_s())
+        return self._used
+
     def _processor_s(self) -> float:
         """Seconds for which its first process has used a processor, or waited for one that others had."""
         with suppress(OSError, IndexError, ValueError):
@@ -296,12 +312,13 @@ class WorkerProcess:
             return sum(int(ran) + int(waited) for ran, waited, _ in threads) / 1e9
         return 0.0
 
-    def _end_if_stuck(self, began: float, used_s: float) -> None:
+    def _end_if_stuck(self, began: float, before: "_Used") -> None:
         """A process that has long said nothing, and was busy meanwhile, will not come back by itself."""
         now = monotonic()
         waited_s = now - began
         long_s = max(STUCK_S_MIN, STUCK_SHARE * waited_s)  # what it said meanwhile may have been its very first words
-        if now - self._last_heard > long_s and self._processor_s() - used_s > long_s:
+        busy_s = self._processor_s() - before.processor_s - (began - before.at)
+        if now - self._last_heard > long_s and busy_s > long_s:
             self.end(f"it was busy for {waited_s:.0f} s and answered nothing")
 
     # Hearing it.

@@ -1,11 +1,12 @@
 """Names of a typed schema: whatever an app calls its entities, no two types are called the same."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.types import field_type
-from graph.typed.names import AROUND, TAKEN, AppNames
+from graph.typed.names import AROUND, TAKEN, AppNames, plural, singular
 
 WORDS = ["contact", "contacts", "list", "lists", "where", "group", "by", "key", "order", "change", "query", "user", "x"]
 entities = st.lists(
@@ -43,3 +44,11 @@ def test_names_are_what_one_would_expect() -> None:
         ("Person", "person", "people"),
     ]
     assert names.of("status").one == "statusById"
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [("company", "companies"), ("day", "days"), ("box", "boxes"), ("contact", "contacts"), ("branch", "branches")],
+)
+def test_a_plural_is_the_plural_of_its_singular(one: str, many: str) -> None:
+    assert (plural(one), singular(many)) == (many, one)

@@ -7,7 +7,7 @@ from typing import Any
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Not, Op, Test
-from domain.records.types import NotOfType
+from domain.records.types import NotOfType, within_reach
 
 DEPTH_MAX = 20
 TESTS_MAX = 500
@@ -93,6 +93,9 @@ class Reader:
             return Test(field, op, self.flag(value, path))
         if value is None and op in (Op.EQ, Op.NE):
             return Test(field, Op.IS_NULL, op is Op.EQ)
+        if op is Op.WITHIN:
+            place = self.operand(value, path, lambda given: within_reach(given)[0])
+            return Test(field, op, (place, self.operand(value, path, lambda given: within_reach(given)[1])))
         if op in (Op.IN, Op.NOT_IN):
             return Test(field, op, self._operands(value, path, field.type.operand))
         operand = self.operand(value, path, field.type.operand)

@@ -17,7 +17,7 @@ class RootcxReader(Reader):
         all="$and",
         any="$or",
         negation="$not",
-        operators={f"${op.value}": op for op in Op},
+        operators={f"${op.value}": op for op in Op if op is not Op.WITHIN},
     )
 
     def any_of(self, parts: Sequence[Condition]) -> Condition:

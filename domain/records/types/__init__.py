@@ -30,6 +30,7 @@ from domain.records.types.scalars import (
     UuidType,
     VectorType,
     link_to,
+    within_reach,
 )
 from domain.records.types.texts import (
     ColorType,
@@ -58,7 +59,9 @@ __all__ = [
     "AutonumberType",
     "DecimalType",
     "DurationType",
+    "EnumType",
     "FieldType",
+    "GeoPointType",
     "IntegerType",
     "JsonType",
     "LinkType",
@@ -69,9 +72,11 @@ __all__ = [
     "PercentType",
     "SecretType",
     "TextType",
+    "VectorType",
     "field_type",
     "link_to",
     "native_type",
+    "within_reach",
 ]
 
 TEXT = TextType()

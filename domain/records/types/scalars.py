@@ -15,6 +15,7 @@ from domain.records.naming import literal
 from domain.records.types.base import EQUALITY, ONLY_NULL, FieldType, NotOfType, json_text, storable
 from domain.records.types.numbers import NumberType
 
+METRES_MAX = 100_000_000
 DIMENSIONS_MAX = 16_000  # pgvector's
 SECRET_BYTES_MAX = 64 * 1024
 MASK = "********"
@@ -136,7 +137,7 @@ class GeoPointType(FieldType):
     name = "geo_point"
     column = "geo_point"
     bound = "text::geo_point"
-    operators = EQUALITY
+    operators = EQUALITY | {"within"}
     graphql = "GeoPoint"
 
     def stored(self, value: Any) -> dict[str, float]:
@@ -161,6 +162,16 @@ class GeoPointType(FieldType):
             "lng": {"type": "number", "minimum": -180, "maximum": 180},
         }
         return {"type": "object", "properties": properties, "required": ["lat", "lng"], "additionalProperties": False}
+
+
+def within_reach(value: Any) -> tuple[str, float]:
+    """A place and a distance, `{"lat": 52.52, "lng": 13.405, "metres": 1000}`, as operands. Raises NotOfType."""
+    if not isinstance(value, dict) or value.keys() != {"lat", "lng", "metres"}:
+        raise NotOfType("must be an object of lat, lng and metres")
+    metres = value["metres"]
+    if isinstance(metres, bool) or not isinstance(metres, int | float) or not 0 <= metres <= METRES_MAX:
+        raise NotOfType(f"must have metres from 0 to {METRES_MAX}")
+    return GeoPointType().operand({"lat": value["lat"], "lng": value["lng"]}), float(metres)
 
 
 def _degrees(value: Any, name: str, most: int) -> float:
@@ -202,6 +213,9 @@ class VectorType(FieldType):
         if not isinstance(value, list) or len(value) != self.dimensions:
             raise NotOfType(f"must be a list of {self.dimensions} numbers")
         return [_single(part) for part in value]
+
+    def operand(self, value: Any) -> str:
+        return json_of(self.stored(value))
 
     def shown(self, sql: str) -> str:
         return f"({sql})::text::json"
