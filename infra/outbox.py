@@ -20,6 +20,7 @@ import redis.asyncio as redis
 from domain.kernel.errors import Gone, Invalid, Unavailable
 from domain.kernel.events import LOGGED, RecordChange, Watch
 from domain.kernel.unit import Statement, StatementRefused
+from infra.hearing import heard
 from infra.logs import get_logger
 
 POLL_S = 1.0
@@ -277,14 +278,8 @@ class OutboxFeed:
 
     async def _listen(self) -> None:
         assert self._valkey is not None
-        while True:
-            try:
-                async with self._valkey.pubsub() as messages:
-                    await messages.subscribe(CHANNEL)
-                    async for _ in messages.listen():
-                        self._wake.set()
-            except (redis.RedisError, OSError):
-                await asyncio.sleep(RECONNECT_S)
+        async for _ in heard(self._valkey, CHANNEL):
+            self._wake.set()
 
     async def _publish(self) -> None:
         assert self._valkey is not None

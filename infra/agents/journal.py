@@ -21,6 +21,7 @@ from domain.agents.ports import Missed, RunEvent
 from domain.agents.running import Facts
 from domain.kernel.errors import Unavailable
 from domain.kernel.unit import Statement, StatementRefused
+from infra.hearing import heard
 from infra.logs import get_logger
 
 POLL_S = 2.0
@@ -234,15 +235,9 @@ class Journal:
 
     async def _listen(self) -> None:
         assert self._valkey is not None
-        while True:
-            try:
-                async with self._valkey.pubsub() as messages:
-                    await messages.subscribe(CHANNEL)
-                    async for message in messages.listen():
-                        if message["type"] == "message":
-                            self._heard(orjson.loads(message["data"]))
-            except (redis.RedisError, OSError):
-                await asyncio.sleep(AGAIN_S)
+        async for message in heard(self._valkey, CHANNEL):
+            if message is not None:
+                self._heard(orjson.loads(message))
 
     def _heard(self, message: Mapping[str, Any]) -> None:
         if message["origin"] != self._origin:
