@@ -6,7 +6,8 @@ from uuid import UUID
 
 import strawberry
 
-from domain.access import service
+from domain.access import acting, service
+from domain.access.model import ActingAgreement as ActingAgreementRow
 from domain.access.model import PermissionKey as PermissionKeyRow
 from domain.access.permissions import EVERYTHING
 from domain.access.service import RoleChanges
@@ -51,8 +52,23 @@ class PermissionKey:
     description: str
 
 
+@strawberry.type(description="That one account may have work done in another's name: jobs, crons, hooks.")
+class ActingAgreement:
+    principal_id: UUID = strawberry.field(description="In whose name.")
+    actor_id: UUID = strawberry.field(description="Who may.")
+    created_at: datetime
+
+
+Principal = Annotated[UUID | None, about("In whose name; an administrator may speak for anybody.")]
+
+
 @strawberry.type
 class AccessQuery:
+    @query(graphql_type=list[ActingAgreement])
+    async def acting_agreements(self, info: Info) -> list[ActingAgreementRow]:
+        """For whom the caller may act, and who may act for them; newest first."""
+        return list(await acting.agreements(info.context))
+
     @query(refuses=[Code.NOT_FOUND], graphql_type=list[Role])
     async def roles(self, info: Info, app: App = None) -> list[service.RoleView]:
         """The roles, by name."""
@@ -82,6 +98,16 @@ class AccessQuery:
 
 @strawberry.type
 class AccessMutation:
+    @mutation(refuses=[Code.NOT_FOUND, Code.FORBIDDEN], graphql_type=ActingAgreement)
+    async def allow_acting(self, info: Info, actor: UUID, principal: Principal = None) -> ActingAgreementRow:
+        """Let somebody have work done in one's name. They must have all permissions that one has."""
+        return await acting.allow(info.context, actor, principal)
+
+    @mutation(refuses=[Code.FORBIDDEN])
+    async def disallow_acting(self, info: Info, actor: UUID, principal: Principal = None) -> bool:
+        """Take that back; what is under way goes on. Whether there was anything to take back."""
+        return await acting.disallow(info.context, actor, principal)
+
     @mutation(access=ADMINISTRATOR, refuses=[Code.NOT_FOUND], graphql_type=Role)
     async def create_role(
         self,

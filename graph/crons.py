@@ -135,9 +135,9 @@ class CronsMutation:
         timezone: Annotated[str | None, about("Like `Europe/Paris`; UTC without it.")] = None,
         payload: Annotated[Json | None, about("Any JSON; `{}` without it.")] = None,
         overlap: Annotated[Overlap | None, about("SKIP without it.")] = None,  # type: ignore[valid-type]
-        run_as: Annotated[UUID | None, about("In whose name its jobs run; the caller's own without it.")] = None,
+        run_as: Annotated[UUID | None, about("In whose name (`allowActing`); the caller's own without it.")] = None,
     ) -> model.Cron:
-        """Make a cron of an app. It is enabled, and its jobs run in the caller's name."""
+        """Make a cron of an app. It is enabled."""
         overlap = overlap or model.Overlap.SKIP
         new = NewCron(name, schedule, timezone, {} if payload is None else payload, overlap)
         return await service.create(info.context, app, new, run_as)

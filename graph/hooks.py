@@ -68,9 +68,9 @@ class HooksMutation:
         operation: Operation,  # type: ignore[valid-type]
         action: HookAction = model.HookAction.JOB,  # type: ignore[valid-type]
         config: Annotated[JsonObject | None, about("`{}` without it.")] = None,
-        run_as: Annotated[UUID | None, about("In whose name the jobs run; the caller's own without it.")] = None,
+        run_as: Annotated[UUID | None, about("In whose name (`allowActing`); the caller's own without it.")] = None,
     ) -> model.RecordHook:
-        """Make a hook of an app's records. Its jobs run in the caller's name."""
+        """Make a hook of an app's records."""
         new = NewHook(entity, operation, action, dict(config or {}))
         return await service.create(info.context, app, new, run_as)
 

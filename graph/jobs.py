@@ -117,7 +117,7 @@ class JobsMutation:
         info: Info,
         app: AppId,
         job: Annotated[JobInput | None, about("By default it runs at once and once, with an empty payload.")] = None,
-        user: Annotated[UUID | None, about("In whose name it runs; the caller's own without it.")] = None,
+        user: Annotated[UUID | None, about("In whose name (`allowActing`); the caller's own without it.")] = None,
     ) -> model.Job:
         """Hand in a job for an app's code. The app need not be installed: a job that nothing can do fails."""
         return (await service.enqueue(info.context, app, [_new(job or JobInput())], user))[0]

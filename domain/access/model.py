@@ -43,3 +43,17 @@ class PermissionKey(OfTenant, Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     description: Mapped[str]
     app_id: Mapped[str | None]  # the app whose manifest declares it; None for the platform's own
+
+
+class ActingAgreement(OfTenant, Base):
+    """Somebody's standing agreement that another hands in work to be done in their name."""
+
+    __tablename__ = "acting_agreements"
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    principal_id: Mapped[UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    actor_id: Mapped[UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    created_at: Mapped[datetime]

@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select
 
+from domain.access import acting
 from domain.access.permissions import app_key
 from domain.agents import delegations
 from domain.apps.manifest import is_cron_name
@@ -23,7 +24,7 @@ from domain.jobs import service as jobs
 from domain.jobs.model import Job, JobKind, JobOrigin
 from domain.jobs.service import NewJob
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Denied, Invalid, Limited, Missing, Reason, permission_denied
+from domain.kernel.errors import Conflict, Invalid, Limited, Missing, Reason, permission_denied
 from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.rawjson import json_of
 from domain.kernel.unit import UNIQUE_STATE, Statement, StatementRefused
@@ -116,21 +117,20 @@ async def _one(ctx: Ctx, app_id: str, id: UUID, key: str, *, lock: bool = False)
 
 
 async def create(ctx: Ctx, app_id: str, new: NewCron, run_as: UUID | None = None) -> Cron:
-    """Make a cron of an app, enabled, whose jobs run in the caller's name.
+    """Make a cron of an app, enabled. Its jobs run in the caller's name, or in that of who agreed to it, `run_as`.
 
     Raises Denied, Missing; Conflict when the name is taken; Invalid on a part.
     """
     refuse_reserved(ctx, app_id)
     ctx.need(app_key(app_id, "cron.write"))
-    if run_as is not None and run_as != ctx.user():
-        raise Denied("permission denied: that account has not agreed to act for you", field="runAs")
+    owner_id = await acting.principal(ctx, run_as, "runAs")
     _check(new)
     if await ctx.first(ctx.visible(App).where(App.id == app_id).with_for_update(read=True, key_share=True)) is None:
         raise Missing(f"app '{app_id[:80]}' not found", field="app")
     count = select(func.count()).select_from(ctx.visible(Cron).where(Cron.app_id == app_id).subquery())
     if (await ctx.execute(count)).scalar_one() >= OF_AN_APP_MAX:
         raise Invalid("name", f"there are {OF_AN_APP_MAX} crons already")
-    return await _add(ctx, app_id, new)
+    return await _add(ctx, app_id, new, owner_id)
 
 
 def _check(new: NewCron) -> None:
@@ -139,8 +139,8 @@ def _check(new: NewCron) -> None:
     jobs.check_payload(new.payload)
 
 
-async def _add(ctx: Ctx, app_id: str, new: NewCron) -> Cron:
-    row = Cron(app_id=app_id, name=new.name, schedule=new.schedule, timezone=new.timezone, owner_id=ctx.user())
+async def _add(ctx: Ctx, app_id: str, new: NewCron, owner_id: UUID) -> Cron:
+    row = Cron(app_id=app_id, name=new.name, schedule=new.schedule, timezone=new.timezone, owner_id=owner_id)
     row.payload, row.overlap, row.updated_at = json_of(new.payload), new.overlap, ctx.now
     await _enable(ctx, row)
     try:
@@ -246,7 +246,7 @@ def _of_manifest(cron: dict[str, Any]) -> NewCron:
 async def _declared(ctx: Ctx, app_id: str, new: NewCron, row: Cron | None) -> None:
     _check(new)
     if row is None:
-        await _add(ctx, app_id, new)
+        await _add(ctx, app_id, new, ctx.user())
         return
     stays = row.enabled and (row.schedule, row.timezone) == (new.schedule, new.timezone)
     same = stays and (orjson.loads(str(row.payload)), row.overlap) == (new.payload, new.overlap)

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, or_, select
 
+from domain.access import acting
 from domain.access.permissions import Verb, app_key, record_key
 from domain.agents import delegations
 from domain.apps.reserved import refuse_reserved
 from domain.hooks.model import HookAction, Operation, RecordHook
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Denied, Invalid, Missing
+from domain.kernel.errors import Invalid, Missing
 from domain.kernel.rawjson import json_of
 from domain.kernel.reading import json_problem
 
@@ -53,14 +54,13 @@ async def _one(ctx: Ctx, app_id: str, id: UUID, key: str) -> RecordHook:
 
 
 async def create(ctx: Ctx, app_id: str, new: NewHook, run_as: UUID | None = None) -> RecordHook:
-    """Make a hook of an app's records, whose jobs run in the caller's name.
+    """Make a hook of an app's records, whose jobs run in the caller's name, or in that of who agreed to it, `run_as`.
 
     Raises Denied, Missing; Invalid on `entity` or `config`.
     """
     refuse_reserved(ctx, app_id)
     ctx.need(app_key(app_id, "hook.write"))
-    if run_as is not None and run_as != ctx.user():
-        raise Denied("permission denied: that account has not agreed to act for you", field="runAs")
+    owner_id = await acting.principal(ctx, run_as, "runAs")
     schema = await ctx.ports.catalog.find(ctx, app_id)
     if schema is None or new.entity not in schema.types:
         raise Missing(f"entity '{new.entity[:80]}' not found in app '{app_id[:80]}'")
@@ -74,7 +74,7 @@ async def create(ctx: Ctx, app_id: str, new: NewHook, run_as: UUID | None = None
     ctx.need(record_key(app_id, new.entity, Verb.READ))
     if new.action == HookAction.AGENT:
         ctx.need(app_key(target or app_id, "invoke"))
-    return await _add(ctx, app_id, new, target)
+    return await _add(ctx, app_id, new, target, owner_id)
 
 
 def _target(app_id: str, new: NewHook) -> str | None:
@@ -85,9 +85,11 @@ def _target(app_id: str, new: NewHook) -> str | None:
     return None if target == app_id else target
 
 
-async def _add(ctx: Ctx, app_id: str, new: NewHook, target: str | None, declared_by: str | None = None) -> RecordHook:
+async def _add(
+    ctx: Ctx, app_id: str, new: NewHook, target: str | None, owner_id: UUID, declared_by: str | None = None
+) -> RecordHook:
     row = RecordHook(app_id=app_id, entity=new.entity, operation=new.operation, action=new.action, config=new.config)
-    row.target_app_id, row.declared_by, row.owner_id, row.active = target, declared_by, ctx.user(), True
+    row.target_app_id, row.declared_by, row.owner_id, row.active = target, declared_by, owner_id, True
     return await ctx.add(row)
 
 
@@ -126,7 +128,7 @@ async def declare(ctx: Ctx, app_id: str, trigger: Mapping[str, Any] | None) -> N
         if watched != app_id:
             ctx.need(record_key(watched, entity, Verb.READ))
         new = NewHook(entity, Operation(on), HookAction.AGENT, {"app_id": app_id})
-        await _add(ctx, watched, new, _target(watched, new), app_id)
+        await _add(ctx, watched, new, _target(watched, new), ctx.user(), app_id)
 
 
 async def forget(ctx: Ctx, app_id: str) -> None:

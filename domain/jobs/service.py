@@ -12,12 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import Select, delete, exists, or_, select
 
+from domain.access import acting
 from domain.access.permissions import EVERYTHING, app_key
 from domain.hooks.model import RecordHook
 from domain.jobs.events import JobChanged
 from domain.jobs.model import FINISHED, Job, JobKind, JobOrigin, JobStatus
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Denied, Invalid, Limited, Missing
+from domain.kernel.errors import Conflict, Invalid, Limited, Missing
 from domain.kernel.ids import parse_uuid, uuid7
 from domain.kernel.page import Page, PageArgs, keyset_page
 from domain.kernel.rawjson import RawJson, json_of
@@ -57,17 +58,16 @@ class NewJob:
 async def enqueue(ctx: Ctx, app_id: str, new: Sequence[NewJob], user_id: UUID | None = None) -> Sequence[Job]:
     """Hand in jobs for an app's code, all of them or none. Whether the app is installed is not asked.
 
-    They run in the caller's name: in that of another, `user_id`, only the system itself lets them run.
+    They run in the caller's name, or in that of who has agreed to it, `user_id`, see `domain.access.acting`.
     Raises Denied; Invalid on a job's part; Limited.
     """
     ctx.need(app_key(app_id, "invoke"))
-    if user_id is not None and user_id != ctx.user():
-        raise Denied("permission denied: that account has not agreed to act for you", field="userId")
+    owner_id = await acting.principal(ctx, user_id, "user")
     if not 0 < len(new) <= AT_ONCE_MAX:
         raise Invalid("jobs", f"there must be 1 to {AT_ONCE_MAX} jobs")
     for index, job in enumerate(new):
         _check(ctx, job, f"jobs.{index}." if len(new) > 1 else "")
-    return await put(ctx, app_id, new, ctx.user())
+    return await put(ctx, app_id, new, owner_id)
 
 
 def _check(ctx: Ctx, job: NewJob, path: str) -> None:
