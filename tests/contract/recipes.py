@@ -33,6 +33,7 @@ ELSEWHERE: Mapping[str, str] = {
     "rootcx.updateAgent": "tests/agents: takes an agent, which takes deployed code",
     "rootcx.deleteAgent": "tests/agents: takes an agent, which takes deployed code",
     "rootcx.getAgentSession": "tests/agents: takes an agent that was asked",
+    "rootcx.listAgentSessionEvents": "tests/agents: takes an agent that was asked",
     "rootcx.executeTool": "tests/agents: takes arguments that fit the tool",
     "rootcx.decideAgentApproval": "tests/agents: takes an agent that waits",
     "rootcx.receiveWebhook": "tests/jobs: asks the app's worker",
