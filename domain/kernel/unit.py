@@ -1,6 +1,6 @@
 """The unit of work: what an operation needs of its database, whoever provides it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -36,11 +36,16 @@ class LookUp:
 
     Its `$1` is the list, `args` are the parameters after it; it gives a row for each key in their order, with what was
     found or null. Look-ups that are equal may be run together, whoever asks: all that decides what may be seen is in
-    the statement or in `args`, which must be hashable.
+    the statement or in `args`.
     """
 
     sql: str
     args: tuple[object, ...] = ()
+
+    @classmethod
+    def of(cls, sql: str, args: Iterable[object]) -> "LookUp":
+        """A look-up that can be compared: lists among the arguments become tuples, which the wire takes as well."""
+        return cls(sql, tuple([tuple(value) if isinstance(value, list) else value for value in args]))
 
 
 class Unit(Protocol):

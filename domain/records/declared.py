@@ -3,11 +3,11 @@
 Every dialect's declaration (a RootCX manifest, ObjectOS metadata, an Objectify object type) parses into these.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from domain.access.permissions import Verb
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from domain.records.computed import Computed
     from domain.records.policies import Guard
     from domain.records.types import FieldType
+
+T = TypeVar("T")
 
 
 class OnDelete(StrEnum):
@@ -182,6 +184,17 @@ class ObjectType:
             for field in self.fields
         )
         return replace(self, fields=placed)
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return {}
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` comes to: made once, since nothing but this declaration, in its app, goes into it."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
 
     @cached_property
     def own_id(self) -> bool:

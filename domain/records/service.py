@@ -42,7 +42,10 @@ async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     id = record_id(ctx, app_id, id)
 
     async def read(at: Opened) -> RawJson:
-        return _one(await _fetch(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id))), id)
+        found = await _refused_as_declared(at, ctx.look_up(sql.look_up(at.schema, at.entity), _id_operand(at, id)))
+        if found is None:
+            raise _missing(id)
+        return RawJson(found)
 
     return await _as_declared(ctx, app_id, entity, read)
 
@@ -88,9 +91,9 @@ async def _conclude(ctx: Ctx, at: Opened, statement: Statement) -> Rows:
     return await _refused_as_declared(at, ctx.conclude(statement))
 
 
-async def _refused_as_declared(at: Opened, rows: Awaitable[Rows]) -> Rows:
+async def _refused_as_declared(at: Opened, found: Awaitable[T]) -> T:
     try:
-        return await rows
+        return await found
     except StatementRefused as refused:
         raise record_refusal(at.schema, at.entity, refused) from refused
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from domain.access.permissions import Verb
 from domain.kernel.events import LOGGED
-from domain.kernel.unit import Statement
+from domain.kernel.unit import LookUp, Statement
 from domain.records import searching
 from domain.records.computed import Links
 from domain.records.declared import AppSchema, ObjectType
@@ -114,9 +114,13 @@ def _masked(text: str) -> str:
 
 def document(entity: ObjectType, *, logged: bool = False) -> str:
     """The row as JSON text, its keys in declared order; as the log has it, only what the table has columns for."""
-    fields = entity.stored if logged else entity.columns
-    columns = ", ".join(f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in fields.items())
-    return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
+
+    def made() -> str:
+        fields = entity.stored if logged else entity.columns
+        columns = ", ".join(f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in fields.items())
+        return f"(SELECT row_to_json(d.*) FROM (SELECT {columns}) d)::text"
+
+    return entity.once("logged document" if logged else "document", made)
 
 
 def logged_row(schema: AppSchema, entity: ObjectType) -> str:
@@ -363,7 +367,7 @@ class Select:
             where += f" AND {after_key(self.order, self.after, params)}"
         counted = [f"count(*) OVER () AS {COUNTED}"] if self.window_total else []
         # The page is found first and built into JSON after: a row that isn't shown costs no text.
-        keys = [f"{ROW}.{quoted(name)}" for name in self.entity.stored]
+        keys = self.entity.once("keys", lambda: [f"{ROW}.{quoted(name)}" for name in self.entity.stored])
         there = source(self.schema, self.entity, params)
         sql = f"SELECT {', '.join([*keys, *counted])} FROM {there} {ROW} WHERE {where}"
         sql += f" ORDER BY {order_by(self.order, params)}"
@@ -406,6 +410,19 @@ def by_id(schema: AppSchema, entity: ObjectType, id: object) -> Statement:
     picked = f"{ROW}.id = {params.add(id, entity.columns['id'].type.column)}"
     sql = f"SELECT {document(entity)} AS doc FROM {source(schema, entity, params)} {ROW} WHERE {picked}"
     return Statement(sql, tuple(params.values))
+
+
+def look_up(schema: AppSchema, entity: ObjectType) -> LookUp:
+    """The row with an id, as its document: see `domain.kernel.unit.LookUp`."""
+
+    def made() -> LookUp:
+        params = Params()
+        keys = params.add(None, entity.columns["id"].type.bound_list)
+        row = f"SELECT {document(entity)} FROM {source(schema, entity, params)} {ROW} WHERE {ROW}.id = k.id"
+        sql = f"SELECT ({row}) AS found FROM unnest({keys}) WITH ORDINALITY AS k (id, n) ORDER BY k.n"
+        return LookUp.of(sql, params.values[1:])
+
+    return entity.once("look-up", made)
 
 
 def by_ids(schema: AppSchema, entity: ObjectType, ids: Sequence[object]) -> Statement:

@@ -100,7 +100,7 @@ class Plan:
     def look_up(self, variables: Mapping[str, Any]) -> tuple[LookUp, Any]:
         """What to look up in this run, and for which key. Raises Invalid."""
         key, *args = filled((self.key, *self.values), variables)
-        return LookUp(self.sql, tuple([tuple(value) if isinstance(value, list) else value for value in args])), key
+        return LookUp.of(self.sql, args), key
 
 
 @dataclass(slots=True)
