@@ -91,10 +91,25 @@ class _Variable:
     name: str
     type: GraphQLInputType
     default: Any  # Undefined for none
+    required: bool
+    leaf: Any  # its scalar or enum; None for lists and objects
 
-    @property
-    def may_be_left_out(self) -> bool:
-        return not is_non_null_type(self.type)
+    @classmethod
+    def of(cls, name: str, type: Any, default: Any) -> "_Variable":
+        """The variable of that type."""
+        bare = get_nullable_type(type)
+        return cls(name, type, default, is_non_null_type(type), bare if is_leaf_type(bare) else None)
+
+    def coerced(self, value: Any) -> Any:
+        """A value that was given, as its type reads it; Undefined for one that does not fit."""
+        if self.leaf is None:
+            return Undefined if input_is_nested_too_deeply(value, self.type) else coerce_input_value(value, self.type)
+        if value is None:
+            return Undefined if self.required else None
+        try:
+            return self.leaf.coerce_input_value(value)
+        except Exception:  # whatever a scalar finds wrong
+            return Undefined
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +144,10 @@ class CompiledOperation:
             if value is Undefined:
                 if variable.default is not Undefined:
                     coerced[variable.name] = _own(variable.default)
-                elif not variable.may_be_left_out:
+                elif variable.required:
                     return None
                 continue
-            if isinstance(value, dict | list) and input_is_nested_too_deeply(value, variable.type):
-                return None
-            made = coerce_input_value(value, variable.type)
+            made = variable.coerced(value)
             if made is Undefined:
                 return None
             coerced[variable.name] = made
@@ -332,7 +345,7 @@ class _Compiler:
             type: Any = type_from_ast(self.schema, definition.type)
             default = definition.default_value
             value = Undefined if default is None else coerce_input_literal(default, type)
-            yield _Variable(definition.variable.name.value, type, value)
+            yield _Variable.of(definition.variable.name.value, type, value)
 
     def _resolved(self, parent: GraphQLObjectType, nodes: list[FieldNode]) -> _Resolved:
         resolved = _Resolved(self.schema, parent, nodes, self.operation, self.fragments)

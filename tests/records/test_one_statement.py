@@ -1,6 +1,10 @@
-"""Writing one record is one statement, and so one transaction: counted where it arrives, in PostgreSQL's own log."""
+"""Writing one record is one statement, and so one transaction; reading is one, whatever is asked for.
+
+Counted where it arrives, in PostgreSQL's own log; and in Python, where no row or field may cost anything.
+"""
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from domain.apps import catalog
+from domain.identity import principals
 from tests import build
 from tests.build import Collections
 from tests.harness import Databases, Stoa, running
@@ -31,7 +36,8 @@ def stoa(databases: Databases, valkey_url: str, tmp_path_factory: pytest.TempPat
         pytest.MonkeyPatch.context() as patch,
         running(databases.logged(), valkey_url, tmp_path_factory.mktemp("stoa")) as server,
     ):
-        patch.setattr(catalog, "TRUSTED_S", 600)  # whether an app is still declared as it was is asked once
+        for known in (catalog, principals):  # how an app is declared, and who somebody is, is asked once
+            patch.setattr(known, "TRUSTED_S", 600)
         yield server
 
 
@@ -188,3 +194,102 @@ def test_a_connection_that_is_lost_in_the_middle_leaves_nothing(stoa: Stoa, parc
         thread.join()
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "unavailable")]
     assert everything(stoa, parcels) == before
+
+
+# Reading.
+
+BY_ID = "query($id: ID!) { parcel(id: $id) { code weight depot { name } } }"
+LISTED = """query($first: Int!) {
+  parcels(first: $first, orderBy: {code: ASC}) { totalCount nodes { id code weight status depot { name } } }
+}"""
+NESTED = "{ depots { nodes { name parcels(first: 3) { nodes { code depot { name parcels { totalCount } } } } } } }"
+
+
+def test_each_way_to_read_is_one_statement(parcels: Collections, asked: Callable[[Run], list[str]]) -> None:
+    client, path, typed = parcels.person.client, parcels.path("parcels"), Typed.of(parcels)
+    made = parcels.create("parcels", code="to read")
+    where = {"where": {"code": {"$like": "to %"}}, "orderBy": "code"}
+    record = f'{{ record(app: "{parcels.app_id}", entity: "parcels", id: "{made["id"]}") }}'
+    ways: list[Run] = [
+        lambda: client.get(f"{path}/{made['id']}").raise_for_status(),
+        lambda: client.get(f"{path}?code=to%20read&limit=5").raise_for_status(),
+        lambda: client.post(f"{path}/query", json=where).raise_for_status(),
+        lambda: parcels.person.data(record),
+        lambda: typed.data(BY_ID, id=made["id"]),
+        lambda: typed.data(LISTED, first=10),
+        lambda: typed.data(NESTED),
+        lambda: typed.data("{ parcels { totalCount } depots { totalCount } }"),
+    ]
+    for read in ways:
+        read()  # a connection that meets a type of values for the first time asks about it
+        assert kinds(asked(read)) == ["SELECT"]
+
+
+@pytest.fixture
+def python_calls(stoa: Stoa, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], int]:
+    """How many Python functions the server calls to answer: the fewest of some times, others go on meanwhile."""
+    counts: list[int] = []
+    answer = stoa.app._answer
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        counts.append(0)
+
+        def profile(_frame: Any, event: str, _argument: Any) -> None:
+            counts[-1] += event == "call"
+
+        async def uncounted(message: Any) -> None:  # how often a socket is written to is the system's affair
+            sys.setprofile(None)
+            await send(message)
+            sys.setprofile(profile)
+
+        sys.setprofile(profile)
+        try:
+            await answer(scope, receive, uncounted)
+        finally:
+            sys.setprofile(None)
+
+    def fewest(run: Run) -> int:
+        run()
+        counts.clear()
+        for _ in range(7):
+            run()
+        return min(counts)
+
+    monkeypatch.setattr(stoa.app, "_answer", counted)
+    return fewest
+
+
+@pytest.fixture(scope="module")
+def thousand(parcels: Collections) -> Collections:
+    for start in (0, 500):
+        rows = [{"code": f"row {start + n:04}", "weight": n} for n in range(500)]
+        parcels.person.client.post(parcels.path("parcels", "bulk"), json=rows).raise_for_status()
+    return parcels
+
+
+def test_a_thousand_rows_cost_no_more_python_than_one(
+    thousand: Collections, python_calls: Callable[[Run], int]
+) -> None:
+    client, path, typed = thousand.person.client, thousand.path("parcels"), Typed.of(thousand)
+
+    def listed(count: int) -> int:
+        return python_calls(lambda: client.get(f"{path}?limit={count}").raise_for_status())
+
+    def asked(count: int) -> int:
+        return python_calls(lambda: typed.data(LISTED, first=count))
+
+    assert len(client.get(f"{path}?limit=1000").json()) == 1000
+    assert listed(1000) == listed(1)
+    assert asked(1000) == asked(1)
+    assert python_calls(lambda: typed.data(NESTED)) <= asked(1)  # which has a variable to read
+    assert (listed(1) < 800, asked(1) < 350) == (True, True)
+
+
+def test_a_record_by_its_id_costs_little_python(thousand: Collections, python_calls: Callable[[Run], int]) -> None:
+    made = thousand.create("parcels", code="by id")
+    client, path, typed = thousand.person.client, thousand.path("parcels", made["id"]), Typed.of(thousand)
+    calls = [
+        python_calls(lambda: typed.data(BY_ID, id=made["id"])),
+        python_calls(lambda: client.get(path).raise_for_status()),
+    ]
+    assert (calls[0] < 350, calls[1] < 600) == (True, True), calls

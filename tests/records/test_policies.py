@@ -9,7 +9,7 @@ import pytest
 from tests import build
 from tests.build import Collections, entity, field, link
 from tests.graph.listening import CHANGED, listening
-from tests.harness import Person, Stoa
+from tests.harness import Person, Stoa, at_once
 from tests.typed.asking import Typed
 
 OWN = {
@@ -572,3 +572,22 @@ def test_who_rules_an_app_sees_it_with_the_eyes_of_others(sales: Sales) -> None:
     ):
         assert answer["errors"][0]["extensions"]["code"] == code, answer
     assert len(sales.app.query("deals")["data"]) == 2
+
+
+def test_what_is_asked_for_at_once_is_told_to_each_as_far_as_they_may_see(sales: Sales) -> None:
+    """Look-ups of one statement go together: the policy's value is a part of what makes them one."""
+    ann, bo = sales.person("read:own"), sales.person("read:own")
+    owned = {person.id: sales.deal(f"of {person.id}", owner_id=person.id)["id"] for person in (ann, bo)}
+    query = "query($id: ID!) {deal(id: $id) {name ownerId}}"
+
+    def ask(person: Person, id: str) -> Callable[[], Any]:
+        typed = Typed.of(sales.app).as_(person)
+        return lambda: (typed.data(query, id=id)["deal"], person.client.get(sales.app.path("deals", id)).status_code)
+
+    asked = [(person, owner) for person in (ann, bo) for owner in owned] * 6
+    found = at_once([ask(person, owned[owner]) for person, owner in asked])
+    told = {True: 200, False: 404}
+    for (person, owner), (deal, status) in zip(asked, found, strict=True):
+        mine = person.id == owner
+        assert deal == ({"name": f"of {owner}", "ownerId": owner} if mine else None)
+        assert status == told[mine]
