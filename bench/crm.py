@@ -69,6 +69,19 @@ def _index(name: str, *columns: str) -> dict[str, Any]:
     return {"name": name, "columns": list(columns)}
 
 
+# What those who ask are bound by: rows by a condition that knows of them, and a field that is not theirs.
+CLERKS = {
+    "name": "clerks",
+    "can": ["create", "read", "update", "delete"],
+    "where": {"OR": [{"score": {"gte": 0}}, {"notes": {"actor": "id"}}]},
+    "hide": ["notes"],
+}
+KEYS = (
+    *(f"app:{APP}:contacts.{verb}:clerks" for verb in ("create", "read", "update", "delete")),
+    f"app:{APP}:companies.read",
+    f"app:{APP}:deals.read",
+)
+
 MANIFEST = {
     "appId": APP,
     "name": "CRM",
@@ -87,7 +100,9 @@ MANIFEST = {
                 _field("score", "number"),
                 _field("birthday", "date"),
                 _link("company_id", "companies"),
+                _field("notes"),
             ],
+            "policies": [CLERKS],
             "indexes": [_index("contacts_status_name", "status", "last_name"), _index("contacts_name", "last_name")],
         },
         {

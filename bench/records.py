@@ -29,6 +29,7 @@ from bench.sides import (
     STOA,
     WORKLOADS,
     Side,
+    clerk,
     filled,
     limit,
     requests_of,
@@ -136,7 +137,8 @@ def standing(folder: Path, sizes: crm.Sizes, requests: int) -> Iterator[tuple[li
     asks = stoa_asks(sizes, requests)
     with ExitStack() as running:
         server, statements = running.enter_context(filled(folder, sizes, asks))
-        stoa = Side(STOA, server.address, server.pid, requests_of(asks, server.token), stoa_followed(server, sizes))
+        asked = requests_of(asks, clerk(server, "clerk"))
+        stoa = Side(STOA, server.address, server.pid, asked, stoa_followed(server, sizes))
         sides, missing = [stoa], []
         for peer in (postgraphile, pocketbase):
             try:

@@ -144,7 +144,7 @@ def stoa_followed(server: Server, sizes: crm.Sizes) -> Callable[[int, int], Foll
         return Ask("PATCH", path, {"city": mark(n)}).of(server.token), mark(n).encode()
 
     def followed(subscribers: int, changes: int) -> Followed:
-        tokens = [_reader(server, n) for n in range(-(-subscribers // _STREAMS_OF_ONE))]
+        tokens = [clerk(server, f"reader-{n}") for n in range(-(-subscribers // _STREAMS_OF_ONE))]
         ask = graphql(f"/graphql/{crm.APP}", _CHANGED)
         return Followed(
             server.address,
@@ -160,14 +160,13 @@ def mark(n: int) -> str:
     return f"changed-{n}-of-all"
 
 
-def _reader(server: Server, n: int) -> str:
-    """The token of somebody who may read contacts."""
-    named = {"username": f"reader-{n}", "password": PASSWORD}
-    role = {"name": f"reader-{n}", "permissions": [f"app:{crm.APP}:contacts.read"]}
+def clerk(server: Server, name: str) -> str:
+    """The token of somebody new who may work with contacts as far as the policy for clerks goes."""
+    named = {"username": name, "password": PASSWORD}
     server.client.post("/api/v1/auth/register", json=named).raise_for_status()
     answer = server.client.post("/api/v1/auth/login", json=named).raise_for_status().json()
-    server.client.post("/api/v1/roles", json=role).raise_for_status()
-    given = {"userId": answer["user"]["id"], "role": role["name"]}
+    server.client.post("/api/v1/roles", json={"name": name, "permissions": list(crm.KEYS)}).raise_for_status()
+    given = {"userId": answer["user"]["id"], "role": name}
     server.client.post("/api/v1/roles/assign", json=given).raise_for_status()
     return f"Bearer {answer['accessToken']}"
 
@@ -178,6 +177,7 @@ def filled(folder: Path, sizes: crm.Sizes, asks: Asks) -> Iterator[tuple[Server,
     with serving(folder, "bench.limit:create") as server:
         assert server.client.post("/api/v1/apps", json=crm.MANIFEST).status_code == 200
         asyncio.run(crm.fill(database_url(folder), sizes))
+        server.client.headers["authorization"] = clerk(server, "prober")
         statements = {
             workload: [_statement(server, ask) for ask in asked]
             for workload, asked in asks.items()
