@@ -1,10 +1,13 @@
 """The declared object types of every app in use, parsed once and kept while they hold."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 from uuid import UUID
+
+import orjson
 
 from domain.apps.manifest import parse_manifest
 from domain.apps.model import App
@@ -13,9 +16,11 @@ from domain.kernel.unit import Statement
 from domain.records.declared import AppSchema, ObjectType
 
 TRUSTED_S = 1.0  # how long a parsed app is used before its revision is looked up again
+LOOKING_S = 0.1  # while one operation does, the others go on with what is known
 APPS_MAX = 2000
 
 
+Fetch: TypeAlias = Callable[[Statement], Awaitable[Sequence[Mapping[str, Any]]]]
 Stamp = tuple[datetime, int]  # when an app was first installed, and its revision: an app can go and come back
 
 
@@ -41,11 +46,13 @@ class Catalog:
     async def find(self, ctx: Ctx, app_id: str) -> AppSchema | None:
         """The schema of an installed app, or None."""
         if app_id in ctx.changed_apps:
-            loaded = await _load(ctx, app_id)
+            loaded = await _load(ctx.fetch, ctx, app_id)
             return None if loaded is None else loaded.schema
         key = (ctx.tenant_id, app_id)
         entry = self._entries.get(key)
         if entry is None or entry.trusted_until <= time.monotonic():
+            if entry is not None:
+                entry.trusted_until = time.monotonic() + LOOKING_S
             entry = await self._looked_up(ctx, key, entry)
         return None if entry is None else entry.schema
 
@@ -53,7 +60,7 @@ class Catalog:
         """The app as it is now. What may have changed while we looked is not trusted beyond this once."""
         changes = self._changes
         if entry is None or await _stamp(ctx, key[1]) != entry.stamp:
-            entry = await _load(ctx, key[1])
+            entry = await _load(ctx.committed, ctx, key[1])
         self._entries.pop(key, None)
         if entry is not None:
             entry.trusted_until = time.monotonic() + (TRUSTED_S if changes == self._changes else 0)
@@ -70,14 +77,17 @@ class Catalog:
 
 async def _stamp(ctx: Ctx, app_id: str) -> Stamp | None:
     sql = "SELECT created_at, revision FROM stoa.apps WHERE tenant_id = $1 AND id = $2"
-    rows = await ctx.fetch(Statement(sql, (ctx.tenant_id, app_id)))
+    rows = await ctx.committed(Statement(sql, (ctx.tenant_id, app_id)))
     return (rows[0]["created_at"], rows[0]["revision"]) if rows else None
 
 
-async def _load(ctx: Ctx, app_id: str) -> _Entry | None:
-    app = await ctx.first(ctx.visible(App).where(App.id == app_id).execution_options(populate_existing=True))
-    if app is None:
+async def _load(fetch: Fetch, ctx: Ctx, app_id: str) -> _Entry | None:
+    sql = """SELECT tenant_id, id, name, schema_name, revision, created_at, manifest::text AS manifest FROM stoa.apps
+        WHERE tenant_id = $1 AND id = $2"""
+    rows = await fetch(Statement(sql, (ctx.tenant_id, app_id)))
+    if not rows:
         return None
+    app = App(**{**rows[0], "manifest": orjson.loads(rows[0]["manifest"])})
     return _Entry(schema_of(app, parse_manifest(app.manifest).types), (app.created_at, app.revision))
 
 

@@ -230,6 +230,14 @@ class Ctx:
         async with self._turn:
             return await self._unit.fetch(bound)
 
+    async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """What a compiled statement reads of that which is committed: what all operations share is made of that.
+
+        Raises as `fetch` does.
+        """
+        async with self._turn:
+            return await self._unit.committed(statement)
+
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What a statement finds for one key, in this unit. Raises as `fetch` does."""
         bound = LookUp(look_up.sql, self.bound(look_up.args))

@@ -61,6 +61,13 @@ class Unit(Protocol):
         """The rows of `statement`. Raises StatementRefused, TimedOut, Unavailable."""
         ...
 
+    async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of a `statement` that reads what is committed, be it changed in this unit or not.
+
+        By itself, so that it begins no transaction. Raises as `fetch` does.
+        """
+        ...
+
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What `look_up` finds for the key. Raises as `fetch` does."""
         ...

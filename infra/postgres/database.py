@@ -5,18 +5,19 @@ one statement is one round trip. A writing operation has one connection and one 
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from domain.kernel.unit import LookUp, Statement
 from infra.postgres.connections import Connections
-from infra.postgres.faults import LOST, is_lost, translated
+from infra.postgres.faults import is_lost, translated
 from infra.postgres.look_ups import LookUps
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class Database:
         Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
         """
         if writes:
-            unit = DatabaseUnit(self._engine, None, concluding=self._pool if single else None)
+            unit = DatabaseUnit(self._engine, self._pool, writes=True, single=single)
         else:
             unit = DatabaseUnit(self._reading, self._pool, self._look_ups)
         try:
@@ -119,6 +120,11 @@ def _engine(url: str, connections: int) -> AsyncEngine:
         pool_use_lifo=False,
     )
 
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _refuse_closed(connection: Any, *_: object) -> None:
+        if connection.driver_connection.is_closed():  # the others of its time are, or will be
+            raise InvalidatePoolError
+
     @event.listens_for(engine.sync_engine, "handle_error")
     def _drop_lost_connections(context: ExceptionContext) -> None:
         if is_lost(context.original_exception.__cause__ or context.original_exception):
@@ -139,21 +145,23 @@ class DatabaseUnit:
     """See `domain.kernel.unit.Unit`.
 
     A writing unit has one session, opened by the first use of it. A reading one has a session for each use, so that
-    it holds no connection between two of them: a stream may live for hours. A writing one with a pool to conclude in
-    needs no session for its statement.
+    it holds no connection between two of them: a stream may live for hours. The statement of a single one needs none.
     """
 
     def __init__(
         self,
         engine: AsyncEngine,
-        pool: Connections | None,
+        pool: Connections,
         look_ups: LookUps | None = None,
-        concluding: Connections | None = None,
+        *,
+        writes: bool = False,
+        single: bool = False,
     ) -> None:
         self._engine = engine
         self._pool = pool
         self._look_ups = look_ups
-        self._concluding = concluding
+        self._writes = writes
+        self._single = single
         self._concluded = False
         self._session: AsyncSession | None = None
         self.uses = 0
@@ -164,7 +172,7 @@ class DatabaseUnit:
             raise RuntimeError("the unit has come to its end: what it did is committed")
         self.uses += 1
         try:
-            if self._pool is not None:
+            if not self._writes:
                 async with AsyncSession(self._engine, expire_on_commit=False) as session:
                     return await work(session)
             if self._session is None:
@@ -175,9 +183,13 @@ class DatabaseUnit:
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`: in the transaction of a writing unit, by itself in a reading one."""
-        if self._pool is not None:
+        if not self._writes:
             return await _fetch(self._pool, statement)
         return await self.run(lambda session: _in_session(session, statement))
+
+    async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of `statement`, by itself."""
+        return await _fetch(self._pool, statement)
 
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What is found for the key: with what others look up, where this unit only reads."""
@@ -188,9 +200,9 @@ class DatabaseUnit:
 
     async def conclude(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`: by itself in a unit that may come to one, unless something came before it."""
-        if self._concluding is None or self._session is not None or self._concluded:
+        if not self._single or self._session is not None or self._concluded:
             return await self.fetch(statement)
-        rows = await _fetch(self._concluding, statement)
+        rows = await _fetch(self._pool, statement)
         self._concluded = bool(rows)
         return rows
 
@@ -211,7 +223,6 @@ class DatabaseUnit:
 
     async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
         """The rows of `statement`, so many at a time, by a cursor of a connection of their own."""
-        assert self._pool is not None
         try:
             async with self._pool.lent(ACQUIRE_TIMEOUT_S) as connection, connection.transaction(readonly=True):
                 cursor = await connection.cursor(statement.sql, *statement.args)
@@ -229,8 +240,11 @@ class DatabaseUnit:
         """Give the connection back, undoing what is not committed."""
         session, self._session = self._session, None
         if session is not None:
-            with suppress(*LOST):
+            try:
                 await session.close()
+            except Exception as error:
+                if not is_lost(error):
+                    raise
 
 
 async def _in_session(session: AsyncSession, statement: Statement) -> Sequence[Mapping[str, Any]]:

@@ -236,11 +236,13 @@ def test_a_pool_that_is_used_up_is_a_503_in_two_seconds_and_health_answers(
                 runs = [threads.submit(timed, "POST", path, json={"code": f"{n}"}) for n in range(8)]
                 runs += [threads.submit(timed, "GET", path) for _ in range(8)]
                 time.sleep(0.3)
-                healths = [timed("GET", "/health") for _ in range(10)]
-                eventually(lambda: sum(run.done() for run in runs) >= 12)  # all but two that write and two that read
+                nobody = {"headers": {"authorization": ""}}  # who somebody is may have to be looked up
+                healths = [timed("GET", "/health", **nobody) for _ in range(10)]
+                eventually(lambda: sum(run.done() for run in runs) >= 14)  # all but the two that have a connection
             answers = [run.result() for run in runs]
         refused = [(took_s, answer) for status, took_s, answer in answers if status == 503]
-        assert sorted(status for status, _, _ in answers) == [200, 200, 201, 201, *[503] * 12]
+        assert len(refused) == 14
+        assert {status for status, _, _ in answers} <= {200, 201, 503}
         assert {answer.json()["code"] for _, answer in refused} == {"unavailable"}
         assert all(answer.headers["retry-after"] == "1" for _, answer in refused)
         assert (
@@ -248,7 +250,7 @@ def test_a_pool_that_is_used_up_is_a_503_in_two_seconds_and_health_answers(
         )  # the machine has others to serve
         assert {status for status, _, _ in healths} == {200}
         assert statistics.median(took_s for _, took_s, _ in healths) < 0.25
-        assert parcels.query("parcels")["total"] == 2
+        assert parcels.query("parcels")["total"] == sum(status == 201 for status, _, _ in answers)
 
 
 def test_what_is_cut_off_is_whole_or_not_there_and_once_however_often_it_is_sent(
