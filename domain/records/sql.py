@@ -246,7 +246,7 @@ def _sought(tested: Sought, params: Params, alias: str) -> str:
 
 
 def _relevance(tested: Sought, params: Params, alias: str) -> str:
-    """How well a row meets a search: above 1 where it has the words, from 0 to 1 where it has words like them."""
+    """How well a row meets a search: 1 or more where it has the words, less where it has words like them."""
     search, of = tested.entity.search, _columns(alias)
     assert search is not None
     words = f"({searching.words(search, of)})"

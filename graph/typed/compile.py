@@ -129,8 +129,9 @@ class Which:
 
     where: Condition
     order: Sequence[Sort]
-    sought: Sought | None = None
-    near: Near | None = None
+    distinct: Sequence[Field]
+    sought: Sought | None
+    near: Near | None
 
 
 @dataclass(slots=True)
@@ -244,7 +245,7 @@ class QueryCompiler:
             parts=self._list_parts(nodes, definition, source.entity, which),
             where=which.where,
             order=which.order,
-            distinct=self._distinct(self._argument(node, "distinctOn"), source.entity),
+            distinct=which.distinct,
             limit=self._later(self._argument(node, "first", definition), "first", first_of),
             offset=self._offset(self._argument(node, "offset", definition)),
             after=self._after(paged),
@@ -271,7 +272,8 @@ class QueryCompiler:
         met = conditions[0] if len(conditions) == 1 else All(conditions)
         best = [] if near is None else [Sort(near)]
         best += [] if sought is None else [Sort(sought, descending=True)]
-        return Which(met, self._order(order, entity, best), sought, near)
+        distinct = self._distinct(self._argument(node, "distinctOn"), entity)
+        return Which(met, self._order(order, entity, best), distinct, sought, near)
 
     def _near(self, given: Any, entity: ObjectType) -> Near | None:
         if given is None:

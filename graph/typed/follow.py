@@ -27,10 +27,10 @@ class SubscriptionCompiler(QueryCompiler):
         """What is told when. Raises Invalid."""
         key, nodes, follows = self._root_of(operation)
         entity = self.schema.app.types[follows.entity]
+        if follows.live:
+            return self._live(key, nodes, entity)
         given = self._argument(nodes[0], "where")
         where = ALWAYS if given is None else TypedReader(self.schema, entity).read(given)
-        if follows.live:
-            return self._live(key, nodes, entity, where)
         return self._changes(key, nodes, entity, where)
 
     def cursor(self, operation: OperationDefinitionNode) -> str | None:
@@ -68,7 +68,7 @@ class SubscriptionCompiler(QueryCompiler):
 
     # Lists that stay as they are.
 
-    def _live(self, key: str, nodes: Sequence[FieldNode], entity: ObjectType, where: Condition) -> LivePlan:
+    def _live(self, key: str, nodes: Sequence[FieldNode], entity: ObjectType) -> LivePlan:
         app, type = self.schema.app, self.schema.names.of(entity.name).type
         parts: list[tuple[str, str]] = []
         placed: list[tuple[str, str]] = []
@@ -83,17 +83,19 @@ class SubscriptionCompiler(QueryCompiler):
                     placed.append((deeper, told))
                     single += fields if told == "node" else []
         definition = self.schema.subscription_type.fields[nodes[0].name.value]  # type: ignore[union-attr]
+        which = self._which(nodes[0], entity)
         listing = Listing(
             source=Source(app, entity),
             parts=(),
-            where=where,
-            order=self._order(self._argument(nodes[0], "orderBy"), entity, ()),
+            where=which.where,
+            order=which.order,
+            distinct=which.distinct,
             limit=self._later(self._argument(nodes[0], "first", definition), "first", first_of),
         )
         documents = {"listed": self._record_parts(listed, entity), "single": self._record_parts(single, entity)}
         compiler = Compiler()
         sql = compiler.rows(listing, documents)
-        entities = {entity.name, *_mentioned(where)}
+        entities = {entity.name, *_mentioned(which.where)}
         entities |= {name for parts in documents.values() for name in _shown(parts)}
         entities |= {source.entity.name for sort in listing.order for _, source in sort.through}
         watches = [watch_of(app, app.types[name]) for name in sorted(entities)]

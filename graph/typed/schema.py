@@ -306,27 +306,32 @@ class TypedSchema(GraphQLSchema):
         return GraphQLField(self.types[names.type], arguments, description=told, extensions={"reads": reads})
 
     def _list_field(self, entity: str, reads: Reads, description: str) -> GraphQLField:
-        type = self.names.of(entity).type
         arguments = {
-            "where": GraphQLArgument(self.types[f"{type}Where"], description="Which records."),
-            "orderBy": GraphQLArgument(
-                GraphQLList(GraphQLNonNull(self.types[f"{type}OrderBy"])),
-                description="In what order; newest first without it.",
-            ),
-            "first": GraphQLArgument(GraphQLNonNull(GraphQLInt), FIRST_DEFAULT, description="How many to return."),
+            **self._choosing(entity),
             "after": GraphQLArgument(GraphQLString, description="The cursor to start behind."),
             "offset": GraphQLArgument(GraphQLNonNull(GraphQLInt), 0, description="How many to leave out first."),
         }
-        alike: Any = GraphQLList(GraphQLNonNull(self.types[f"{type}Field"]))
-        arguments["distinctOn"] = GraphQLArgument(
-            alike, description="Of the records that are alike in all of these, only the first in the order."
-        )
-        if any(near_fields(self.app.types[entity], self.names.of(entity))):
-            arguments["near"] = GraphQLArgument(self.types[f"{type}Near"], description=NEAR)
-        if self.app.types[entity].search is not None:
-            arguments["search"] = GraphQLArgument(GraphQLString, description=SEARCH)
-        made: Any = GraphQLNonNull(self.types[f"{type}Connection"])
+        made: Any = GraphQLNonNull(self.types[f"{self.names.of(entity).type}Connection"])
         return GraphQLField(made, arguments, description=description or None, extensions={"reads": reads})
+
+    def _choosing(self, entity: str) -> dict[str, GraphQLArgument]:
+        """The arguments of a list that say which records it has, and in what order."""
+        type = self.names.of(entity).type
+        ordered: Any = GraphQLList(GraphQLNonNull(self.types[f"{type}OrderBy"]))
+        alike: Any = GraphQLList(GraphQLNonNull(self.types[f"{type}Field"]))
+        made = {
+            "where": GraphQLArgument(self.types[f"{type}Where"], description="Which records."),
+            "orderBy": GraphQLArgument(ordered, description="In what order; newest first without it."),
+            "first": GraphQLArgument(GraphQLNonNull(GraphQLInt), FIRST_DEFAULT, description="How many to return."),
+            "distinctOn": GraphQLArgument(
+                alike, description="Of the records that are alike in all of these, only the first in the order."
+            ),
+        }
+        if any(near_fields(self.app.types[entity], self.names.of(entity))):
+            made["near"] = GraphQLArgument(self.types[f"{type}Near"], description=NEAR)
+        if self.app.types[entity].search is not None:
+            made["search"] = GraphQLArgument(GraphQLString, description=SEARCH)
+        return made
 
     def _mutation_field(self, name: str) -> GraphQLField | None:
         writes = self._mutations.get(name)
@@ -337,16 +342,15 @@ class TypedSchema(GraphQLSchema):
         if follows is None:
             return None
         names = self.names.of(follows.entity)
-        arguments = {"where": GraphQLArgument(self.types[f"{names.type}Where"], description="Which records.")}
         if follows.live:
-            ordered: Any = GraphQLList(GraphQLNonNull(self.types[f"{names.type}OrderBy"]))
-            arguments["orderBy"] = GraphQLArgument(ordered, description="In what order; newest first without it.")
-            arguments["first"] = GraphQLArgument(GraphQLNonNull(GraphQLInt), FIRST_DEFAULT, description="How many.")
+            arguments = self._choosing(follows.entity)
             told = f"A list of {names.many}, and then whatever changes in it, or in the records shown with it."
         else:
-            arguments["after"] = GraphQLArgument(
-                GraphQLString, description="The cursor of the last change seen; without it, from now on."
-            )
+            since = "The cursor of the last change seen; without it, from now on."
+            arguments = {
+                "where": GraphQLArgument(self.types[f"{names.type}Where"], description="Which records."),
+                "after": GraphQLArgument(GraphQLString, description=since),
+            }
             told = "Each change of the records that `where` holds for, before or after it, as it commits."
         type: Any = GraphQLNonNull(self.types[f"{names.type}{'Live' if follows.live else 'Change'}"])
         return GraphQLField(type, arguments, description=told, extensions={"follows": follows})
@@ -602,7 +606,7 @@ def _edge(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames
         if entity.search is not None:
             made["searchRank"] = GraphQLField(
                 GraphQLFloat,
-                description="How well it meets `search`: above 1 with all the words, up to 1 with words like them.",
+                description="How well it meets `search`: 1 or more with all the words, less with words like them.",
                 extensions={"reads": Reads("placing")},
             )
         if any(near_fields(entity, names)):

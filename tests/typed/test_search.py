@@ -1,8 +1,11 @@
 """Full-text search: what is declared is indexed, what is searched is found, ranked and paged, in one statement."""
 
+import random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.apps.manifest import parse_manifest
 from domain.records.declared import AppSchema
@@ -11,8 +14,10 @@ from domain.records.sql import Params, condition
 from tests import build
 from tests.apps.test_changes import installed
 from tests.build import entity, field, link
+from tests.graph.listening import listening
 from tests.harness import Person, Stoa
 from tests.typed.asking import Typed
+from tests.typed.test_subscriptions import told
 
 PEOPLE = [  # name, notes, tags
     ("Ann Miller", "Runs the bakery in Bern", ["baker", "swiss"]),
@@ -245,3 +250,62 @@ def test_a_language_that_postgresql_does_not_speak_is_refused(admin: Person) -> 
     answer = admin.client.post("/api/v1/apps", json=manifest)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("dataContract.0.search.language must be one of simple, arabic, ")
+
+
+WORDS = ["alpha", "alp", "beta", "bet", "gamma", "a", "b1", "42"]
+ASKED = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3)
+WITHOUT = st.lists(st.sampled_from(WORDS), max_size=1)
+
+
+def test_words_are_found_as_plain_python_finds_them(admin: Person) -> None:
+    dice = random.Random(1)
+    app = build.app(
+        admin,
+        entity("exact", field("a"), field("b", "tags"), search={"fields": {"a": "A", "b": "D"}, "typos": False}),
+        entity("alike", field("a"), field("b", "tags"), search={"fields": {"a": "A", "b": "D"}}),
+        dialect="stoa",
+    )
+    rows = [{"a": " ".join(dice.choices(WORDS, k=dice.randint(0, 3))), "b": dice.sample(WORDS, 2)} for _ in range(80)]
+    there = {name: app.create_many(name, rows) for name in ("exact", "alike")}
+    typed = Typed.of(app)
+    query = """query($q: String) {
+      exact(search: $q, first: 100) { edges { searchRank node { id } } }
+      alike(search: $q, first: 100) { edges { searchRank node { id } } }
+    }"""
+
+    @settings(max_examples=60, deadline=None)
+    @given(ASKED, WITHOUT, st.booleans())
+    def check(words: list[str], without: list[str], unfinished: bool) -> None:
+        asked = " ".join([*words[:-1], *(f"-{word}" for word in without), words[-1]]) + ("" if unfinished else " ")
+
+        def met(record: dict[str, Any]) -> bool:
+            own = [*record["a"].split(), *record["b"]]
+            last = any(word.startswith(words[-1]) if unfinished else word == words[-1] for word in own)
+            return last and all(word in own for word in words[:-1]) and not any(word in own for word in without)
+
+        found = typed.data(query, q=asked)
+        for name, records in there.items():
+            edges = found[name]["edges"]
+            ranks = [edge["searchRank"] for edge in edges]
+            assert ranks == sorted(ranks, reverse=True)
+            ids = {edge["node"]["id"] for edge in edges if edge["searchRank"] >= 1}
+            assert ids == {record["id"] for record in records if met(record)}
+        assert all(edge["searchRank"] >= 1 for edge in found["exact"]["edges"])
+
+    check()
+
+
+LIVE = """subscription {
+  peopleLive(search: "baker", first: 2) { nodes { name } changed { index node { name } } removed }
+}"""
+
+
+def test_a_list_of_what_is_found_stays_as_it_is(stoa: Stoa, admin: Person) -> None:
+    app = build.app(admin, people(), TEAMS, dialect="stoa")
+    app.create("people", name="Ann", notes="a baker")
+    with listening(stoa, admin, LIVE, f"/graphql/{app.app_id}") as events:
+        assert told(events, "peopleLive")["nodes"] == [{"name": "Ann"}]
+        app.create("people", name="Cy")
+        app.create("people", name="Bob Baker")
+        changed = told(events, "peopleLive")["changed"]
+        assert changed == [{"index": 0, "node": {"name": "Bob Baker"}}, {"index": 1, "node": {"name": "Ann"}}]
