@@ -8,59 +8,80 @@ from infra.postgres.connections import Connections
 from infra.postgres.faults import translated
 
 KEYS_MAX = 500  # of one run
+RUNS_MAX = 2  # of one statement at a time
 
 
 @dataclass(slots=True)
-class _Gathered:
-    """Keys on their way, each with who waits for what is found."""
+class _Asked:
+    """One statement's look-ups: the keys for its next run, each with who waits, and its runs under way."""
 
     keys: list[object] = field(default_factory=list)
     waiting: "list[asyncio.Future[str | None]]" = field(default_factory=list)
+    runs: int = 0
+    about_to: bool = False  # whether one of the runs has yet to take its keys
+
+    def take(self) -> "tuple[list[object], list[asyncio.Future[str | None]]]":
+        """The keys of a run. Who asks from now on comes with the next."""
+        self.about_to = False
+        keys, waiting = self.keys[:KEYS_MAX], self.waiting[:KEYS_MAX]
+        del self.keys[:KEYS_MAX], self.waiting[:KEYS_MAX]
+        return keys, waiting
 
 
 class LookUps:
     """The look-ups of one process.
 
-    What one event loop turn asks for, and what is asked until a connection is free, goes together; a look-up that is
-    alone waits for nobody. Equal in all but the key means: the same statement with the same other values, and so the
-    same records of the same tenant under the same policy. Who gives up leaves the others as they are.
+    What one turn of the event loop asks for goes together, and so does what is asked while no connection is free or
+    enough of the statement's runs are under way: the more there is to do, the less it costs. A look-up that is alone
+    waits for nobody. Equal in all but the key means: the same statement with the same other values, and so the same
+    records of the same tenant under the same policy. Who gives up leaves the others as they are.
     """
 
     def __init__(self, connections: Connections, acquire_timeout_s: float) -> None:
         self._connections = connections
         self._acquire_timeout_s = acquire_timeout_s
-        self._gathering: dict[LookUp, _Gathered] = {}
+        self._asked: dict[LookUp, _Asked] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def found(self, look_up: LookUp, key: object) -> str | None:
         """What is found for the key. Raises StatementRefused, TimedOut, Unavailable."""
         loop = asyncio.get_running_loop()
-        gathered = self._gathering.get(look_up)
-        if gathered is None or len(gathered.keys) >= KEYS_MAX:
-            gathered = self._gathering[look_up] = _Gathered()
-            task = loop.create_task(self._run(look_up, gathered))
+        asked = self._asked.get(look_up)
+        if asked is None:
+            asked = self._asked[look_up] = _Asked()
+        waiting = loop.create_future()
+        asked.keys.append(key)
+        asked.waiting.append(waiting)
+        if not asked.about_to and asked.runs < RUNS_MAX:
+            asked.runs += 1
+            asked.about_to = True
+            task = loop.create_task(self._run(look_up, asked))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        waiting = loop.create_future()
-        gathered.keys.append(key)
-        gathered.waiting.append(waiting)
         return await waiting
 
-    async def _run(self, look_up: LookUp, gathered: _Gathered) -> None:
+    async def _run(self, look_up: LookUp, asked: _Asked) -> None:
+        """Look up until nobody asks."""
+        while asked.keys:
+            asked.about_to = True
+            await self._run_once(look_up, asked)
+        asked.runs -= 1
+        if asked.runs == 0:
+            del self._asked[look_up]
+
+    async def _run_once(self, look_up: LookUp, asked: _Asked) -> None:
+        waiting: list[asyncio.Future[str | None]] = []
         try:
             async with self._connections.lent(self._acquire_timeout_s) as connection:
-                self._end(look_up, gathered)  # who asks from now on comes with the next
-                rows = await connection.fetch(look_up.sql, gathered.keys, *look_up.args)
+                keys, waiting = asked.take()
+                if not keys:  # another run was faster
+                    return
+                rows = await connection.fetch(look_up.sql, keys, *look_up.args)
         except Exception as error:
-            self._end(look_up, gathered)
-            for waiting in gathered.waiting:
-                if not waiting.done():
-                    waiting.set_exception(translated(error))
+            for one in waiting or asked.take()[1]:
+                if not one.done():
+                    one.set_exception(translated(error))
             return
-        for waiting, row in zip(gathered.waiting, rows, strict=True):
-            if not waiting.done():
-                waiting.set_result(row[0])
-
-    def _end(self, look_up: LookUp, gathered: _Gathered) -> None:
-        if self._gathering.get(look_up) is gathered:
-            del self._gathering[look_up]
+        for one, row in zip(waiting, rows, strict=True):
+            if not one.done():
+                one.set_result(row[0])

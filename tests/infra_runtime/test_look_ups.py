@@ -11,7 +11,7 @@ import pytest
 from domain.kernel.unit import LookUp, Statement, StatementRefused
 from infra.postgres.connections import Connections
 from infra.postgres.database import Database
-from infra.postgres.look_ups import KEYS_MAX, LookUps
+from infra.postgres.look_ups import KEYS_MAX, RUNS_MAX, LookUps
 from tests.harness import Databases
 
 SQL = "SELECT (SELECT t.name FROM public.things t WHERE t.n = k.n{}) AS found FROM unnest($1::int[]) WITH ORDINALITY AS k (n, i) ORDER BY k.i"  # noqa: E501
@@ -92,6 +92,17 @@ async def test_what_is_asked_while_no_connection_is_free_goes_together(watched: 
         watched.connections.give_back(connection)
     assert await asyncio.gather(*asked) == [f"thing {n}" for n in range(1, 21)]
     assert watched.sent == [THING.sql]
+
+
+async def test_what_is_asked_while_enough_runs_are_under_way_goes_together(watched: Watched) -> None:
+    slow = LookUp(SQL.format("") + ", pg_sleep(0.2)")
+    asked = []
+    for n in range(1, 21):
+        asked.append(asyncio.create_task(watched.look_ups.found(slow, n)))
+        await asyncio.sleep(0.005)
+    assert await asyncio.gather(*asked) == [f"thing {n}" for n in range(1, 21)]
+    assert len(watched.sent) <= 2 * RUNS_MAX
+    assert await watched.found(slow, 7) == ["thing 7"]
 
 
 async def test_a_statement_has_so_many_keys_at_most(watched: Watched) -> None:
