@@ -95,7 +95,7 @@ async def test_what_is_asked_while_no_connection_is_free_goes_together(watched: 
 
 
 async def test_what_is_asked_while_enough_runs_are_under_way_goes_together(watched: Watched) -> None:
-    slow = LookUp(SQL.format("") + ", pg_sleep(0.2)")
+    slow = LookUp(SQL.format(" AND (SELECT 1 FROM pg_sleep(0.2)) = 1"))
     asked = []
     for n in range(1, 21):
         asked.append(asyncio.create_task(watched.look_ups.found(slow, n)))
