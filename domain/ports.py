@@ -10,7 +10,7 @@ from domain.crons.ports import Schedules
 from domain.identity.ports import Passwords, Tokens
 from domain.integrations.ports import Catalog as IntegrationCatalog
 from domain.integrations.ports import Integrations, IntegrationUrls, OAuthTokens, Schemas
-from domain.jobs.ports import JobChanges
+from domain.kernel.changes import Changes
 from domain.kernel.events import Feed
 from domain.kernel.limits import Limits
 from domain.kernel.outbound import Outbound
@@ -47,7 +47,7 @@ class Ports:
     tables: Tables
     models: Models
     agents: AgentRuns
-    job_changes: JobChanges
+    changes: Changes
     schedules: Schedules
     integrations: Integrations
     integration_catalog: IntegrationCatalog

@@ -1,5 +1,6 @@
 """Channels: bots and mailboxes by which people talk with agents."""
 
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -13,7 +14,7 @@ from domain.kernel.errors import Code
 from domain.kernel.page import PageArgs
 from domain.kernel.upload import Upload
 from graph.connection import FIRST, After, Connection, First, connection
-from graph.rules import PUBLIC, Access, about, bounded, mutation, query
+from graph.rules import PUBLIC, Access, about, bounded, mutation, query, subscription
 from graph.scalars import JsonObject
 
 Info = strawberry.Info[Ctx, None]
@@ -119,6 +120,14 @@ class ChannelsQuery:
     async def is_linked_to_channel(self, info: Info, channel: ChannelId) -> bool:
         """Whether the channel knows the caller."""
         return await service.is_linked(info.context, channel)
+
+
+@strawberry.type
+class ChannelsSubscription:
+    @subscription(refuses=[Code.NOT_FOUND, Code.GONE])
+    async def channel_linked(self, info: Info, channel: ChannelId) -> AsyncGenerator[bool, None]:
+        """Whether the channel knows the caller: as it is, and whenever that changes."""
+        return await service.links(info.context, channel)
 
 
 @strawberry.type

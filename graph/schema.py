@@ -12,7 +12,7 @@ from graph.access import AccessMutation, AccessQuery
 from graph.agents import EVENTS, AgentsMutation, AgentsQuery, AgentsSubscription
 from graph.apps import AppsMutation, AppsQuery
 from graph.audit import AuditLogQuery
-from graph.channels import ChannelsMutation, ChannelsQuery
+from graph.channels import ChannelsMutation, ChannelsQuery, ChannelsSubscription
 from graph.collaboration import CollaborationMutation, CollaborationQuery
 from graph.crons import CronsMutation, CronsQuery
 from graph.history import HistoryMutation, HistoryQuery
@@ -81,7 +81,14 @@ Mutation = merge_types(
 )
 Subscription = merge_types(
     "Subscription",
-    (RecordsSubscription, WorkersSubscription, AgentsSubscription, JobsSubscription, TransferSubscription),
+    (
+        RecordsSubscription,
+        WorkersSubscription,
+        AgentsSubscription,
+        JobsSubscription,
+        TransferSubscription,
+        ChannelsSubscription,
+    ),
 )
 
 

@@ -26,6 +26,7 @@ from graph.run import Caller, Runner
 from graph.typed.run import TypedSchemas
 from infra.agents.models import ProviderModels
 from infra.agents.runs import Runs
+from infra.changes import HeardChanges
 from infra.channels.chosen import messengers
 from infra.channels.urls import ProviderUrls
 from infra.identity.passwords import Argon2Passwords
@@ -34,7 +35,6 @@ from infra.integrations import urls as integration_urls
 from infra.integrations.catalog import FolderCatalog
 from infra.integrations.oauth import OAuthTokenClient
 from infra.integrations.schemas import JsonSchemas
-from infra.jobs.changes import JobChanges
 from infra.jobs.schedules import CronSchedules
 from infra.keys import MASTER, LiveRing
 from infra.limits import CountedLimits
@@ -75,8 +75,8 @@ class Platform:
         self.blobs = blob_store(settings)
         self.workers = Workers(database.fetch, settings.keys, settings.worker_wait)
         self.frontends = Frontends(settings.data_dir / "frontends", self.blobs, database.fetch)
-        self.job_changes = JobChanges()
-        self.hearers: list[Hear] = [self.job_changes.hear]
+        self.changes = HeardChanges()
+        self.hearers: list[Hear] = [self.changes.hear]
         self.models = ProviderModels(settings, self.outbound)
         self.agents = Runs(self, database.fetch, valkey_url, settings.public_url)
         self.hearers.append(self.agents.hear)
@@ -98,7 +98,7 @@ class Platform:
             tables=LibraryTables(),
             models=self.models,
             agents=self.agents,
-            job_changes=self.job_changes,
+            changes=self.changes,
             schedules=CronSchedules(),
             password_login=settings.password_login,
             failures_per_address=settings.sign_in_failures_per_address,

@@ -17,6 +17,15 @@ class MessageWaits(Event):
 
 
 @dataclass(frozen=True)
+class ChannelLinkChanged(Event):
+    """A channel knows somebody now, or does no more."""
+
+    kind: ClassVar[str] = "channel.link_changed"
+    channel_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True)
 class ChannelChanged(Event):
     """A channel was made, switched or taken away."""
 

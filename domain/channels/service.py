@@ -2,8 +2,8 @@
 
 import re
 import secrets as randomness
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy import delete
 from domain.access.permissions import EVERYTHING
 from domain.agents import delegations
 from domain.audit import service as audit
-from domain.channels.events import ChannelChanged
+from domain.channels.events import ChannelChanged, ChannelLinkChanged
 from domain.channels.model import (
     Channel,
     ChannelIdentity,
@@ -28,6 +28,7 @@ from domain.channels.model import (
 )
 from domain.channels.naming import reference
 from domain.channels.ports import Account, Messenger, ProviderAway, ProviderRefused
+from domain.kernel.changes import Ids
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Failed, Invalid, Missing, TimedOut
 from domain.kernel.page import Page, PageArgs, keyset_page
@@ -283,6 +284,21 @@ async def is_linked(ctx: Ctx, id: UUID) -> bool:
     return await _identity(ctx, id, user_id) is not None
 
 
+async def links(ctx: Ctx, id: UUID) -> AsyncGenerator[bool, None]:
+    """Whether the channel knows the caller: as it is, and whenever that changes. Raises Unauthenticated, Missing."""
+    user_id = ctx.user()
+    await ctx.one(Channel, id)
+    listening = ctx.ports.changes.listen(ctx.tenant_id, ChannelLinkChanged.kind, str(id), user_id)
+    return _told(ctx, id, user_id, listening)
+
+
+async def _told(ctx: Ctx, id: UUID, user_id: UUID, listening: Ids) -> AsyncGenerator[bool, None]:
+    async with aclosing(listening) as changed:
+        yield await _identity(ctx, id, user_id) is not None
+        async for _ in changed:
+            yield await _identity(ctx, id, user_id) is not None
+
+
 async def unlink(ctx: Ctx, id: UUID) -> None:
     """Be unknown to the channel again. Raises Unauthenticated, Missing."""
     user_id = ctx.user()
@@ -296,6 +312,7 @@ async def unlink(ctx: Ctx, id: UUID) -> None:
 async def forget(ctx: Ctx, identity: ChannelIdentity) -> None:
     """Let a sender be nobody again, and agents act for them here no more."""
     await ctx.remove(identity)
+    ctx.emit(ChannelLinkChanged(identity.channel_id, identity.user_id))
     theirs = (Conversation.channel_id == identity.channel_id, Conversation.user_id == identity.user_id)
     await ctx.execute(delete(Conversation).where(*theirs))
     await delegations.withdraw(ctx, reference(identity.channel_id, identity.user_id))

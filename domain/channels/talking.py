@@ -18,7 +18,7 @@ from domain.access import service as access
 from domain.access.permissions import app_key
 from domain.agents import delegations
 from domain.agents.model import Agent
-from domain.channels.events import MessageWaits
+from domain.channels.events import ChannelLinkChanged, MessageWaits
 from domain.channels.model import (
     Channel,
     ChannelIdentity,
@@ -214,6 +214,7 @@ async def _linked(ctx: Ctx, message: ChannelMessage, token: str) -> str:
     assert message.sender is not None
     made = ChannelIdentity(channel_id=message.channel_id, sender=message.sender, user_id=user.id)
     await ctx.add(made)
+    ctx.emit(ChannelLinkChanged(message.channel_id, user.id))
     await delegations.give(ctx, DEFAULT_AGENT, user.id, reference(message.channel_id, user.id))
     return f"You are linked as {user.contact}. {HELP}"
 

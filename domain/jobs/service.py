@@ -206,7 +206,7 @@ async def changes(ctx: Ctx, app_id: str, id: str | None) -> AsyncGenerator[Job, 
     """
     ctx.user()
     one = None if id is None else await job(ctx, app_id, id)
-    listening = ctx.ports.job_changes.listen(ctx.tenant_id, app_id, None if one is None else one.id)
+    listening = ctx.ports.changes.listen(ctx.tenant_id, JobChanged.kind, app_id, None if one is None else one.id)
     return _told(ctx, app_id, None if one is None else one.id, listening)
 
 

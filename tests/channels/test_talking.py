@@ -2,6 +2,8 @@
 
 import time
 
+import httpx
+import orjson
 import pytest
 
 from tests.agents.asking import agent
@@ -57,6 +59,26 @@ def test_a_token_makes_a_sender_known_once(stoa: Stoa, admin: Person, bot: Bot, 
     assert (gone.status_code, gone.json()) == (200, {"status": "unlinked"})
     assert stoa.sql("SELECT 1 FROM stoa.agent_delegations WHERE owner_id = $1::uuid", person.id) == []
     assert person.client.delete(f"/api/v1/channels/{bot.id}/identity").status_code == 404
+
+
+def test_who_waits_to_be_known_is_told(stoa: Stoa, admin: Person, bot: Bot) -> None:
+    person, other = (talker(stoa, admin, "assistant") for _ in range(2))
+    query = "subscription ($id: UUID!) { channelLinked(channel: $id) }"
+    body = {"query": query, "variables": {"id": bot.id}}
+    headers = {"authorization": f"Bearer {person.token}", "accept": "text/event-stream"}
+    with (
+        httpx.Client(base_url=person.client.base_url, timeout=15) as client,
+        client.stream("POST", "/graphql", json=body, headers=headers) as response,
+    ):
+        lines = (line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: "))
+        told = (orjson.loads(line)["data"]["channelLinked"] for line in lines)
+        assert next(told) is False
+        linked(bot, other, 71)
+        linked(bot, person, 72)
+        assert next(told) is True
+        assert person.client.delete(f"/api/v1/channels/{bot.id}/identity").status_code == 200
+        assert next(told) is False
+    assert person.code(query, id="00000000-0000-4000-8000-000000000000") == "NOT_FOUND"
 
 
 def test_a_token_is_good_for_five_minutes_and_in_its_channel(stoa: Stoa, admin: Person, api: Api, bot: Bot) -> None:

@@ -1,25 +1,28 @@
-"""Who wants to hear of which jobs."""
+"""Who wants to hear of which changes."""
 
 import asyncio
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
+from domain.channels.events import ChannelLinkChanged
 from domain.jobs.events import JobChanged
 from domain.kernel.errors import Gone
 
-WAITING_MAX = 1_000  # jobs that a listener has still to ask for
+WAITING_MAX = 1_000  # things that a listener has still to ask for
+# The facts that can be listened for: where their payload has the topic, and the thing.
+TOLD = {JobChanged.kind: ("app_id", "job_id"), ChannelLinkChanged.kind: ("channel_id", "user_id")}
 
 
-class JobChanges:
-    """See `domain.jobs.ports.JobChanges`. `hear` is told of the facts that any process commits."""
+class HeardChanges:
+    """See `domain.kernel.changes.Changes`. `hear` is told of the facts that any process commits."""
 
     def __init__(self) -> None:
         self._listeners: WeakSet[Listener] = WeakSet()
 
-    def listen(self, tenant_id: UUID, app_id: str, job_id: UUID | None) -> "Listener":
+    def listen(self, tenant_id: UUID, kind: str, topic: str, id: UUID | None = None) -> "Listener":
         """Changes from now on."""
-        listener = Listener(self, tenant_id, app_id, job_id)
+        listener = Listener(self, (tenant_id, kind, topic), id)
         self._listeners.add(listener)
         return listener
 
@@ -29,30 +32,31 @@ class JobChanges:
 
     def hear(self, tenant_id: UUID, kind: str, payload: dict[str, Any]) -> None:
         """Something has changed."""
-        if kind == JobChanged.kind and self._listeners:
-            id = UUID(payload["job_id"])
+        if kind in TOLD and self._listeners:
+            topic, thing = TOLD[kind]
+            place, id = (tenant_id, kind, payload[topic]), UUID(payload[thing])
             for listener in list(self._listeners):
-                if listener.wants(tenant_id, payload["app_id"], id):
+                if listener.wants(place, id):
                     listener.tell(id)
 
 
 class Listener:
-    """See `domain.jobs.ports.JobIds`. One that nobody holds any more is forgotten by itself."""
+    """See `domain.kernel.changes.Ids`. One that nobody holds any more is forgotten by itself."""
 
-    def __init__(self, changes: JobChanges, tenant_id: UUID, app_id: str, job_id: UUID | None) -> None:
+    def __init__(self, changes: HeardChanges, place: tuple[UUID, str, str], id: UUID | None) -> None:
         self._changes = changes
-        self._place = (tenant_id, app_id)
-        self._job_id = job_id
+        self._place = place
+        self._id = id
         self._waiting: dict[UUID, None] = {}
         self._told = asyncio.Event()
         self._behind = False
 
-    def wants(self, tenant_id: UUID, app_id: str, id: UUID) -> bool:
-        """Whether it is to be told of this job."""
-        return (tenant_id, app_id) == self._place and self._job_id in (None, id)
+    def wants(self, place: tuple[UUID, str, str], id: UUID) -> bool:
+        """Whether it is to be told of this thing."""
+        return place == self._place and self._id in (None, id)
 
     def tell(self, id: UUID) -> None:
-        """One more job has changed."""
+        """One more thing has changed."""
         if len(self._waiting) >= WAITING_MAX and id not in self._waiting:
             self._behind = True
         else:
@@ -65,7 +69,7 @@ class Listener:
     async def __anext__(self) -> UUID:
         while not self._waiting:
             if self._behind:
-                raise Gone("the reader was too slow; look at the jobs anew")
+                raise Gone("the reader was too slow; look anew")
             self._told.clear()
             await self._told.wait()
         id = next(iter(self._waiting))
