@@ -78,7 +78,9 @@ def test_who_waits_to_be_known_is_told(stoa: Stoa, admin: Person, bot: Bot) -> N
         assert next(told) is True
         assert person.client.delete(f"/api/v1/channels/{bot.id}/identity").status_code == 200
         assert next(told) is False
-    assert person.code(query, id="00000000-0000-4000-8000-000000000000") == "NOT_FOUND"
+    body["variables"] = {"id": "00000000-0000-4000-8000-000000000000"}
+    nowhere = person.client.post("/graphql", json=body, headers={"accept": "text/event-stream"})
+    assert '"code":"NOT_FOUND"' in nowhere.text
 
 
 def test_a_token_is_good_for_five_minutes_and_in_its_channel(stoa: Stoa, admin: Person, api: Api, bot: Bot) -> None:
