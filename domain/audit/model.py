@@ -3,10 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
+from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.kernel.model import SCHEMA, Base, JsonText, OfTenant
+from domain.kernel.model import Base, JsonText, OfTenant
 from domain.kernel.rawjson import RawJson
 
 DELETED = text("operation = 'DELETE'")  # what can be in the trash
@@ -23,7 +23,7 @@ class AuditEntry(OfTenant, Base):
         Index("ix_audit_log_deleted_at", "changed_at", postgresql_where=DELETED),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    tenant_id: Mapped[UUID] = mapped_column(ForeignKey(f"{SCHEMA}.tenants.id"))
+    tenant_id: Mapped[UUID]  # no key to the tenants: each entry would lock a row that all writers share
     app_id: Mapped[str]
     entity: Mapped[str]
     record_id: Mapped[str]
