@@ -171,7 +171,7 @@ class _Source:
         if not texts:
             return None
         given = [name for name in slot.names if texts.get(name)]
-        for name in slot.names:
+        for name in slot.names if slot.nests else ():
             nested = slot.text.nested(texts, name)
             if nested is not None:
                 if given:

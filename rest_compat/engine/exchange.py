@@ -6,10 +6,11 @@ from functools import cached_property
 
 from starlette.types import Message, Scope, Send
 
-from rest_compat.engine.answers import JSON, Headers, dumped, etag_of, matches, send_bytes, text_headers, with_defaults
+from rest_compat.engine.answers import JSON, Headers, dumped, etag_of, matches, send_bytes, text_headers
 from rest_compat.engine.errors import Refusal
 from rest_compat.engine.system import Meta, System
 
+KEEPING = (b"cache-control", b"private, no-cache")  # of what may be kept to ask again with its tag
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
@@ -89,9 +90,10 @@ class Exchange:
     async def reply(self, status: int, body: bytes, headers: Headers) -> None:
         """An answer at once. What is read gets an entity tag, and what the caller has already is not sent again."""
         if status == 200 and self.reads and self.kept:
-            headers = with_defaults(headers, {"etag": etag_of(body), "cache-control": "private, no-cache"})
-            tag = next(value for name, value in headers if name == b"etag").decode()
-            if matches(tag, self.request_headers.get("if-none-match")):
+            named = dict(headers)
+            tag = named.get(b"etag") or etag_of(body).encode()
+            headers = [*headers, *((name, value) for name, value in ((b"etag", tag), KEEPING) if name not in named)]
+            if matches(tag.decode(), self.request_headers.get("if-none-match")):
                 await send_bytes(self.send, 304, b"", headers)
                 return
         await send_bytes(self.send, status, body, headers, head=self.head)

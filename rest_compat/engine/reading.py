@@ -174,9 +174,7 @@ class TextReader:
         return self._value(self.type, texts, name)
 
     def nested(self, given: Mapping[str, Sequence[str]], name: str) -> Any | None:
-        """What `name[a][b]=c` spells, or None where nothing does. Raises Refusal."""
-        if not is_nested(self.type):
-            return None
+        """What `name[a][b]=c` spells, of a type that may have parts; None where nothing does. Raises Refusal."""
         tree: _Tree = {}
         for key, texts in given.items():
             match = _BRACKETED.fullmatch(key)

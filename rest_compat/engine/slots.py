@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graphql import (
@@ -27,6 +28,7 @@ from rest_compat.engine.reading import (
     Steps,
     TextReader,
     is_list,
+    is_nested,
     json_reader,
     named_type,
     part_of,
@@ -57,10 +59,20 @@ class Slot:
     text: TextReader
     json: JsonReader | None
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The name and the older ones."""
         return (self.name, *self.aliases)
+
+    @cached_property
+    def nests(self) -> bool:
+        """Whether a text value may be spelled in parts, `name[a]`."""
+        return is_nested(self.type)
+
+    @cached_property
+    def takes_all(self) -> bool:
+        """Whether any value that is read is taken as it is."""
+        return not self.lenient and self.low is None and self.high is None
 
     @property
     def whole_body(self) -> bool:
@@ -69,6 +81,8 @@ class Slot:
 
     def accepted(self, value: Any) -> Any:
         """The value within its bounds, or what is taken for one that cannot be read."""
+        if self.takes_all:
+            return value
         value = self._clamped(value)
         if not self.lenient or not problems(value, self.type):
             return value
