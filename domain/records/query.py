@@ -39,7 +39,7 @@ class Metric(StrEnum):
 class Test:
     """One field against one value. `value` is an operand of the field's type, or a list of them, or a flag.
 
-    Of a place that is to be within reach it is a pair: the other place, and the metres.
+    Of a place that is to be within reach there are three: the degrees of another one, and the metres.
     """
 
     __test__ = False  # pytest, this is not one of yours
@@ -121,7 +121,10 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The field has a value; where there is a `within`, one that is no further from `to` than that."""
+    """The field has a value; where there is a `within`, one that is no further from `to` than that.
+
+    `to` is an operand of the field's type; for metres, which are from a place, its two degrees.
+    """
 
     field: Field
     metric: Metric

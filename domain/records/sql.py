@@ -186,8 +186,8 @@ def _test(schema: AppSchema, test: Test, params: Params, alias: str) -> str:
         case Op.NOT_IN:
             return f"{column} <> ALL ({params.add(test.value, type.bound_list)})"
         case Op.WITHIN:
-            place, metres = test.value
-            return _near(Near(test.field, Metric.METRES, place, metres), params, alias)
+            lat, lng, metres = test.value
+            return _near(Near(test.field, Metric.METRES, (lat, lng), metres), params, alias)
     return type.compared(column, INFIX[test.op], params.add(test.value, type.bound))
 
 
@@ -264,12 +264,7 @@ def _columns(alias: str) -> searching.Of:
     return lambda field: f"{alias}.{quoted(field.name)}"
 
 
-DISTANCES = {
-    Metric.COSINE: "{} <=> {}",
-    Metric.EUCLIDEAN: "{} <-> {}",
-    Metric.INNER_PRODUCT: "{} <#> {}",
-    Metric.METRES: "geo_distance({}, {})",
-}
+DISTANCES = {Metric.COSINE: "<=>", Metric.EUCLIDEAN: "<->", Metric.INNER_PRODUCT: "<#>"}
 
 
 def _near(tested: Near, params: Params, alias: str) -> str:
@@ -280,9 +275,12 @@ def _near(tested: Near, params: Params, alias: str) -> str:
 
 def _distance(tested: Near, params: Params, alias: str) -> str:
     """How far a row's value is from another; null where that is no number, like the angle of a vector of zeros."""
-    to = params.add(tested.to, tested.field.type.bound)
-    distance = f"({DISTANCES[tested.metric].format(value(tested.field, alias), to)})"
-    for word in () if tested.metric is Metric.METRES else ("NaN", "Infinity", "-Infinity"):
+    own = value(tested.field, alias)
+    if tested.metric is Metric.METRES:
+        lat, lng = (params.add(degrees, "double precision") for degrees in tested.to)
+        return f"geo_distance({own}, {lat}, {lng})"
+    distance = f"({own} {DISTANCES[tested.metric]} {params.add(tested.to, tested.field.type.bound)})"
+    for word in ("NaN", "Infinity", "-Infinity"):
         distance = f"nullif({distance}, '{word}')"
     return distance
 

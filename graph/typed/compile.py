@@ -58,7 +58,7 @@ from domain.records.selection import (
 )
 from domain.records.service import OFFSET_MAX
 from domain.records.sql import condition
-from domain.records.types import GeoPointType, NotOfType
+from domain.records.types import GeoPointType, NotOfType, degrees_of
 from domain.records.types.numbers import NumberType
 from graph.typed.aggregates import OF_FIELDS
 from graph.typed.meaning import Reads
@@ -280,17 +280,15 @@ class QueryCompiler:
             return None
         name, value = _only(given, "near", "one field")
         field = entity.columns[self.schema.names.of(entity.name).fields[name]]
-        path, metric, to = f"near.{name}", Metric.METRES, "to"
-        if not isinstance(field.type, GeoPointType):
-            to, _ = _only({key: part for key, part in value.items() if key != "within"}, path, "one metric")
-            metric = Metric(to)
-        within = value.get("within")
-        return Near(
-            field,
-            metric,
-            self._later(value[to], f"{path}.{to}", field.type.operand),
-            None if within is None else self._later(within, f"{path}.within", NUMBER.operand),
-        )
+        path, within = f"near.{name}", value.get("within")
+        if within is not None:
+            within = self._later(within, f"{path}.within", NUMBER.operand)
+        if isinstance(field.type, GeoPointType):
+            degrees = (lambda place: degrees_of(place)[0], lambda place: degrees_of(place)[1])
+            to = tuple(self._later(value["to"], f"{path}.to", read) for read in degrees)
+            return Near(field, Metric.METRES, to, within)
+        metric, to = _only({key: part for key, part in value.items() if key != "within"}, path, "one metric")
+        return Near(field, Metric(metric), self._later(to, f"{path}.{metric}", field.type.operand), within)
 
     def _distinct(self, given: Any, entity: ObjectType) -> list[Field]:
         names, chosen = self.schema.names.of(entity.name).fields, list(dict.fromkeys(_listed(plain(given))))

@@ -94,8 +94,7 @@ class Reader:
         if value is None and op in (Op.EQ, Op.NE):
             return Test(field, Op.IS_NULL, op is Op.EQ)
         if op is Op.WITHIN:
-            place = self.operand(value, path, lambda given: within_reach(given)[0])
-            return Test(field, op, (place, self.operand(value, path, lambda given: within_reach(given)[1])))
+            return Test(field, op, tuple(self.operand(value, path, reach) for reach in _REACH))
         if op in (Op.IN, Op.NOT_IN):
             return Test(field, op, self._operands(value, path, field.type.operand))
         operand = self.operand(value, path, field.type.operand)
@@ -126,6 +125,14 @@ class Reader:
             return read(value)
         except NotOfType as wrong:
             raise Invalid(path, f"{path} {wrong}") from wrong
+
+
+# The operands of what is to be within reach: the two degrees of the place, and the metres.
+_REACH = (
+    lambda value: within_reach(value)[0],
+    lambda value: within_reach(value)[1],
+    lambda value: within_reach(value)[2],
+)
 
 
 def _ends_in_escape(pattern: str) -> bool:

@@ -29,6 +29,7 @@ from domain.records.types.scalars import (
     SecretType,
     UuidType,
     VectorType,
+    degrees_of,
     link_to,
     within_reach,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "SecretType",
     "TextType",
     "VectorType",
+    "degrees_of",
     "field_type",
     "link_to",
     "native_type",

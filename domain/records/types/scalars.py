@@ -164,14 +164,20 @@ class GeoPointType(FieldType):
         return {"type": "object", "properties": properties, "required": ["lat", "lng"], "additionalProperties": False}
 
 
-def within_reach(value: Any) -> tuple[str, float]:
-    """A place and a distance, `{"lat": 52.52, "lng": 13.405, "metres": 1000}`, as operands. Raises NotOfType."""
+def degrees_of(value: Any) -> tuple[float, float]:
+    """The latitude and longitude of a place. Raises NotOfType."""
+    place = GeoPointType().stored(value)
+    return place["lat"], place["lng"]
+
+
+def within_reach(value: Any) -> tuple[float, float, float]:
+    """A place and a distance, `{"lat": 52.52, "lng": 13.405, "metres": 1000}`, one by one. Raises NotOfType."""
     if not isinstance(value, dict) or value.keys() != {"lat", "lng", "metres"}:
         raise NotOfType("must be an object of lat, lng and metres")
     metres = value["metres"]
     if isinstance(metres, bool) or not isinstance(metres, int | float) or not 0 <= metres <= METRES_MAX:
         raise NotOfType(f"must have metres from 0 to {METRES_MAX}")
-    return GeoPointType().operand({"lat": value["lat"], "lng": value["lng"]}), float(metres)
+    return *degrees_of({"lat": value["lat"], "lng": value["lng"]}), float(metres)
 
 
 def _degrees(value: Any, name: str, most: int) -> float:
