@@ -27,6 +27,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import DomainError, Invalid, TooComplex, Unauthenticated
 from graph import limits
+from graph.broadcast import Wanted
 from graph.compiled import CompiledOperation, compiled
 from graph.errors import refusal
 from graph.resolving import executed, subscribed
@@ -71,8 +72,8 @@ class Operation:
 
     async def subscribe(
         self, variables: Mapping[str, Any], ctx: Ctx
-    ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
-        """Begin the subscription."""
+    ) -> ExecutionResult | Wanted | AsyncIterator[ExecutionResult]:
+        """Begin the subscription: its events, be they others' too, or the result that says why there are none."""
         return await subscribed(self.schema, self.document, self.node, variables, ctx)
 
     @property

@@ -3,9 +3,9 @@
 Sources: GraphQL over HTTP (status codes, `application/graphql-response+json`), GraphQL over SSE (distinct mode).
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code, DomainError, Invalid
+from graph.answer import Answer
 from graph.documents import DocumentRefused
 from graph.errors import code_of, coded, refusal
-from graph.run import Answer, Caller, Executable, Runner
+from graph.run import Caller, Executable, Runner, Stream
 
 RESPONSE_JSON = "application/graphql-response+json"
 JSON = "application/json"
@@ -65,7 +66,7 @@ class Find(Protocol):
 
 
 class SendStream(Protocol):
-    """Sends frames of server-sent events until they end, the reader leaves or stops reading, or `closing` is set."""
+    """Sends frames of server-sent events until they end, the reader leaves or stops reading, or the server stops."""
 
     async def __call__(
         self,
@@ -73,7 +74,6 @@ class SendStream(Protocol):
         receive: Receive,
         send: Send,
         headers: list[tuple[bytes, bytes]],
-        closing: asyncio.Event,
     ) -> None: ...
 
 
@@ -87,14 +87,12 @@ class GraphQLEndpoint:
         page: Callable[[Request], Awaitable[ASGIApp]],
         stored: Callable[[str], Executable | None],
         send_stream: SendStream,
-        closing: asyncio.Event,
     ) -> None:
         self._runner = runner
         self._find = find
         self._page = page
         self._stored = stored
         self._send_stream = send_stream
-        self._closing = closing
 
     async def __call__(self, request: Request) -> ASGIApp:
         """Answer one request."""
@@ -129,7 +127,7 @@ class GraphQLEndpoint:
             wanted = Invalid("query", f"a subscription is answered as {SSE}, or over a WebSocket")
             return self._reply(Answer(None, [refusal(wanted)]), accepted[0])
         opened = await self._runner.stream(operation, variables, caller)
-        return self._reply(opened, SSE) if isinstance(opened, Answer) else self._stream(_events(opened))
+        return self._reply(opened, SSE) if isinstance(opened, Answer) else self._followed(opened)
 
     async def caller(self, head: "Head") -> Caller:
         """Who asks. Raises DomainError."""
@@ -151,9 +149,16 @@ class GraphQLEndpoint:
             return _whole(answer, media_type)
         return self._stream(_single(answer)) if answer.executed else _whole(answer, RESPONSE_JSON)
 
+    def _followed(self, answers: Stream) -> ASGIApp:
+        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+            async with aclosing(answers):
+                await self._send_stream(_events(answers), receive, send, [])
+
+        return stream
+
     def _stream(self, frames: AsyncGenerator[bytes, None]) -> ASGIApp:
         async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._send_stream(frames, receive, send, [], self._closing)
+            await self._send_stream(frames, receive, send, [])
 
         return stream
 
@@ -176,17 +181,14 @@ class Head:
 
 
 async def _single(answer: Answer) -> AsyncGenerator[bytes, None]:
-    yield _event(answer)
+    yield answer.event
     yield COMPLETE
 
 
-async def _events(answers: AsyncGenerator[Answer, None]) -> AsyncGenerator[bytes, None]:
-    try:
-        async for answer in answers:
-            yield _event(answer)
-        yield COMPLETE
-    finally:
-        await answers.aclose()
+async def _events(answers: Stream) -> AsyncGenerator[bytes, None]:
+    async for answer in answers:
+        yield answer.event
+    yield COMPLETE
 
 
 def bearer(header: str | None) -> str | None:
@@ -273,18 +275,6 @@ def _check(body: Mapping[str, Any]) -> None:
         raise HttpRefused(400, Code.INVALID_INPUT, "query is required")
 
 
-def payload(answer: Answer) -> dict[str, Any]:
-    """The answer as GraphQL's response map."""
-    if not answer.errors:
-        return {"data": answer.data}
-    errors = [error.formatted for error in answer.errors]
-    return {"errors": errors, "data": answer.data} if answer.executed else {"errors": errors}
-
-
-def _event(answer: Answer) -> bytes:
-    return b"event: next\ndata: " + orjson.dumps(payload(answer)) + b"\n\n"
-
-
 def _whole(answer: Answer, media_type: str) -> Response:
     headers = {"idempotency-replayed": "true"} if answer.replayed else {}
     retry = _retry_after(answer.errors)
@@ -293,7 +283,7 @@ def _whole(answer: Answer, media_type: str) -> Response:
     status = 200
     if answer.errors and not answer.executed and media_type == RESPONSE_JSON:
         status = STATUS.get(code_of(answer.errors[0]), 400)
-    return Response(orjson.dumps(payload(answer)), status, headers, media_type=media_type)
+    return Response(answer.json, status, headers, media_type=media_type)
 
 
 def _retry_after(errors: Sequence[GraphQLError]) -> str | None:

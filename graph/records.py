@@ -18,6 +18,7 @@ from domain.records import explaining, identity, live, sealing, service
 from domain.records.identity import FederatedQuery
 from domain.records.service import Found, Query
 from domain.records.spelling import dialects
+from graph.changes import Watched
 from graph.connection import FIRST, PageInfo
 from graph.rules import Access, about, bounded, mutation, query, subscription
 from graph.scalars import Json, JsonObject, Record, Records
@@ -299,12 +300,9 @@ class RecordsSubscription:
         after: Annotated[str | None, about("The cursor of the last change seen; without it, from now on.")] = None,
     ) -> AsyncGenerator[RecordChange, None]:
         """Each change of the records that `where` holds for, before or after it, as it commits."""
-        return _shown(await live.changes(info.context, app, entity, where, dialect, after))
+        watch = await live.watch(info.context, app, entity, where, dialect)
+        return Watched(info.context.ports.feed, watch, after, info.path.as_list(), _shown)  # type: ignore[return-value]
 
 
-async def _shown(changes: events.Changes) -> AsyncGenerator[RecordChange, None]:
-    try:
-        async for change in changes:
-            yield RecordChange(change=change)
-    finally:
-        await changes.aclose()
+def _shown(change: events.RecordChange) -> RecordChange:
+    return RecordChange(change=change)

@@ -1,16 +1,24 @@
 """Executing operations by resolvers: graphql-core's executor, and what it leaves unsaid of bad variables."""
 
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     ExecutionResult,
+    Executor,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    create_source_event_stream,
     execute,
-    subscribe,
+    execute_subscription_event,
+    map_source_to_response_event,
+    visit,
 )
 from graphql.execution.values import get_variable_values
 from graphql.utilities import validate_input_value
@@ -19,6 +27,10 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Code
+from domain.kernel.events import RecordChange
+from graph.answer import Answer
+from graph.broadcast import Wanted
+from graph.changes import ChangeSeries, Watched
 
 
 async def executed(
@@ -40,14 +52,54 @@ async def subscribed(
     node: OperationDefinitionNode,
     variables: Mapping[str, Any],
     ctx: Ctx,
-) -> ExecutionResult | AsyncIterator[ExecutionResult]:
-    """A subscription's events, or the result that says why there are none."""
-    result: Any = subscribe(schema, document, **_asked(node, variables, ctx))
-    source: Any = await result if hasattr(result, "__await__") else result
+) -> ExecutionResult | Wanted | AsyncIterator[ExecutionResult]:
+    """A subscription's events, be they others' too, or the result that says why there are none."""
+    asked = _asked(node, variables, ctx)
+    made, given = asked.pop("executor_class"), asked.pop("variable_values")
+    executor = made.build(schema, document, raw_variable_values=given, **asked)
+    if isinstance(executor, list):
+        return _explained(ExecutionResult(None, errors=executor), schema, node, variables, ctx)
+    source: Any = create_source_event_stream(executor)
+    if hasattr(source, "__await__"):
+        source = await source
     if isinstance(source, ExecutionResult):
         return _explained(source, schema, node, variables, ctx)
-    events: AsyncIterator[ExecutionResult] = source
+    if isinstance(source, Watched):
+        return Wanted(_series(executor, source, document, node, variables), source.after, source.path)
+    events: AsyncIterator[ExecutionResult] = map_source_to_response_event(executor, source)
     return events
+
+
+def _series(
+    executor: Executor,
+    source: Watched,
+    document: DocumentNode,
+    node: OperationDefinitionNode,
+    variables: Mapping[str, Any],
+) -> ChangeSeries:
+    """What is selected of the changes. What the root field is given has become the watch."""
+
+    async def answer(change: RecordChange) -> Answer:
+        result: Any = execute_subscription_event(executor.build_per_event_executor(source.shown(change)))
+        return Answer.of(await result if hasattr(result, "__await__") else result)
+
+    used = _Used()
+    visit(document, used)
+    given = {name: variables[name] for name in used.names & variables.keys()}
+    key = (document, node.name and node.name.value, repr(source.watch), json.dumps(given, sort_keys=True))
+    return ChangeSeries(source.feed, source.watch, key, answer)
+
+
+class _Used(Visitor):
+    """Collects the variables that say what is selected: of directives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        given = (argument.value for argument in node.arguments or ())
+        self.names |= {value.name.value for value in given if isinstance(value, VariableNode)}
 
 
 def _asked(node: OperationDefinitionNode, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:

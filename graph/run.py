@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from graphql import ExecutionResult, GraphQLError, OperationType
+from graphql import ExecutionResult, GraphQLError, OperationType, located_error
 
 from domain.access.scope import Scope
 from domain.idempotency import service as idempotency
@@ -39,6 +39,8 @@ from domain.kernel.upload import Upload
 from domain.outbox import service as outbox
 from domain.ports import Ports
 from graph import errors, keeping
+from graph.answer import Answer
+from graph.broadcast import Alone, Broadcasts, Reader, Wanted
 from graph.documents import Documents
 
 TIMEOUT_S = 10.0
@@ -110,8 +112,8 @@ class Executable(Protocol):
 
     async def subscribe(
         self, variables: Mapping[str, Any], ctx: Ctx
-    ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
-        """Begin the subscription; the result that says why not, or one for each event."""
+    ) -> ExecutionResult | Wanted | AsyncIterator[ExecutionResult]:
+        """Begin the subscription: what it follows as others may, its results, or the one that says why not."""
         ...
 
 
@@ -143,20 +145,6 @@ class Ran:
     faults: Sequence[BaseException] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an operation came to. With errors, a mutation has no data: nothing of it was done."""
-
-    data: dict[str, Any] | None
-    errors: Sequence[GraphQLError] = ()
-    replayed: bool = False
-
-    @property
-    def executed(self) -> bool:
-        """Whether it came as far as being executed: then GraphQL tells of data, if only that there is none."""
-        return self.data is not None or any(error.path for error in self.errors)
-
-
 class Runner:
     """Runs operations. `documents` are those of the platform's own schema."""
 
@@ -175,7 +163,10 @@ class Runner:
         self._principals = principals
         self._observer = observer
         self._committed = committed
+        self._broadcasts = Broadcasts()
         self._streams: Counter[UUID | None] = Counter()  # open ones, by user
+        self._open: set[Stream] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     async def caller(self, token: str | None, request: Request) -> Caller:
         """Who the credential stands for. A bad one is no error yet: public operations don't ask for any."""
@@ -307,7 +298,7 @@ class Runner:
     ) -> Answer:
         async with self._units.unit(writes=False) as unit:
             result = await operation.execute(variables, self._ctx(caller, unit, limit))
-        return Answer(result.data, result.errors or ())
+        return Answer.of(result)
 
     async def _mutate(
         self,
@@ -378,87 +369,150 @@ class Runner:
 
     # Streams.
 
-    async def stream(
-        self, operation: Executable, variables: Mapping[str, Any], caller: Caller
-    ) -> Answer | AsyncGenerator[Answer, None]:
-        """Begin a subscription: the answer that refuses it, or an answer for each event from now on.
-
-        The caller is looked at again with each event and every few seconds: a stream does not outlive a right.
-        """
+    async def stream(self, operation: Executable, variables: Mapping[str, Any], caller: Caller) -> "Answer | Stream":
+        """Begin a subscription: the answer that refuses it, or an answer for each event from now on."""
         started = time.perf_counter()
+        user = caller.actor.user_id
         try:
             self._admit(operation, caller)
-            self._admit_stream(caller)
-            async with asyncio.timeout(TIMEOUT_S):
-                opened = await self._subscribed(operation, variables, caller)
+            if user is not None and self._streams[user] >= STREAMS_MAX:
+                raise Limited(f"there are {STREAMS_MAX} streams open already", retry_after_s=RECHECK_S)
+            self._streams[user] += 1
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    return await self._begun(operation, variables, caller, started)
+            except BaseException:
+                self._streams -= Counter([user])
+                raise
         except Exception as problem:
-            opened = _failed(problem)
-        if isinstance(opened, Answer):
-            return self._finished(operation, caller, opened, started)
-        return self._told(operation, caller, opened, started)
+            return self._finished(operation, caller, _failed(problem), started)
 
-    def _admit_stream(self, caller: Caller, *, already: int = 0) -> None:
-        if caller.actor.user_id is not None and self._streams[caller.actor.user_id] - already >= STREAMS_MAX:
-            raise Limited(f"there are {STREAMS_MAX} streams open already", retry_after_s=RECHECK_S)
-
-    async def _subscribed(
-        self, operation: Executable, variables: Mapping[str, Any], caller: Caller
-    ) -> Answer | AsyncGenerator[Answer, None]:
+    async def _begun(
+        self, operation: Executable, variables: Mapping[str, Any], caller: Caller, started: float
+    ) -> "Stream":
+        """The stream. Raises what it is refused with."""
         async with self._units.unit(writes=False) as unit:  # holds no connection between two statements
             ctx = self._ctx(caller, unit)
             source = await operation.subscribe(variables, ctx)
-        if isinstance(source, ExecutionResult):
-            return Answer(None, source.errors or ())
-        return self._while_allowed(source, ctx, caller)
+            if isinstance(source, ExecutionResult):
+                raise _Refused(Answer.of(source))
+            reader = await self._joined(source) if isinstance(source, Wanted) else Alone(_answers(source))
 
-    async def _told(
-        self, operation: Executable, caller: Caller, answers: AsyncGenerator[Answer, None], started: float
-    ) -> AsyncGenerator[Answer, None]:
-        """The answers as the caller may see them; the observer is told once, of the end."""
-        last = Answer(None)
-        self._streams[caller.actor.user_id] += 1
-        try:
-            self._admit_stream(caller, already=1)  # others may have begun meanwhile
-            async for last in answers:
-                yield _shown(last, caller)
-        except Limited as refused:
-            yield _shown(last := _failed(refused), caller)
-        finally:
+        def over(last: Answer) -> None:
             self._streams -= Counter([caller.actor.user_id])
+            self._open.discard(stream)
             self._finished(operation, caller, last, started)
-            await answers.aclose()
 
-    async def _while_allowed(
-        self, source: AsyncIterator[ExecutionResult], ctx: Ctx, caller: Caller
-    ) -> AsyncGenerator[Answer, None]:
-        """The events of `source`, until it ends, fails, or the caller may not listen any more."""
-        following: asyncio.Task[ExecutionResult] | None = None
+        stream = Stream(reader, ctx, caller, self._principals, over)
+        self._open.add(stream)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_again())
+        return stream
+
+    async def _joined(self, wanted: Wanted) -> Reader:
         try:
-            while True:
-                following = following or asyncio.ensure_future(anext(source))
-                done, _ = await asyncio.wait([following], timeout=RECHECK_S)
-                await self._look_again(ctx, caller)
-                if not done:
-                    continue
-                result, following = following.result(), None
-                yield Answer(result.data, result.errors or ())
-                if result.errors:
-                    return
-        except StopAsyncIteration:
-            return
-        except Exception as problem:
-            yield _failed(problem)
-        finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-            await source.aclose()  # type: ignore[attr-defined]
+            return await self._broadcasts.join(wanted)
+        except DomainError as refused:
+            if not wanted.path:
+                raise
+            raise located_error(refused, path=wanted.path) from refused
 
-    async def _look_again(self, ctx: Ctx, caller: Caller) -> None:
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    async def _look_again(self) -> None:
+        """Look every few seconds, for as long as there are streams, whether each has still a right to be told."""
+        while self._open:
+            await asyncio.sleep(RECHECK_S)
+            for stream in list(self._open):
+                await stream.look_again()
+
+
+class Stream:
+    """Answers to one caller, for as long as it may have them: an iterator, to be closed at the end.
+
+    Before each the caller is looked at again where rights have changed; and every few seconds in any case, since not
+    all changes are told: a stream does not outlive a right.
+    """
+
+    def __init__(
+        self,
+        reader: Reader | Alone,
+        ctx: Ctx,
+        caller: Caller,
+        principals: Principals,
+        over: Callable[[Answer], None],
+    ) -> None:
+        self._reader = reader
+        self._ctx = ctx
+        self._caller = caller
+        self._principals = principals
+        self._over = over
+        self._known = -1
+        self._last: Answer | None = None
+        self._closed = False
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Answer:
+        if self._last is not None and self._last.errors:
+            raise StopAsyncIteration
+        try:
+            answer = await anext(self._reader)
+            if self._known != self._principals.changes:
+                await self._refuse_changed()
+        except StopAsyncIteration:
+            raise
+        except Exception as problem:
+            answer = _failed(problem)
+        self._last = answer = _shown(answer, self._caller) if answer.errors else answer
+        return answer
+
+    async def look_again(self) -> None:
+        """End it, if the caller would be refused today."""
+        try:
+            await self._refuse_changed()
+        except Exception as problem:
+            self._reader.end(problem)
+
+    async def _refuse_changed(self) -> None:
         """Raises what the caller would be refused with today."""
-        if caller.token is not None:
-            ctx.actor = await self._principals.actor(caller.token)
-            ctx.need_again()
+        self._known = self._principals.changes
+        if self._caller.token is not None:
+            actor = await self._principals.actor(self._caller.token)
+            if actor is not self._ctx.actor:
+                self._ctx.actor = actor
+                self._ctx.need_again()
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        if not self._closed:
+            self._closed = True
+            try:
+                await self._reader.aclose()
+            finally:
+                self._over(self._last or Answer(None))
+
+
+class _Refused(Exception):
+    """A subscription that comes to an answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+async def _answers(results: AsyncIterator[ExecutionResult]) -> AsyncGenerator[Answer, None]:
+    """Results as answers."""
+    try:
+        async for result in results:
+            yield Answer.of(result)
+    finally:
+        if isinstance(results, AsyncGenerator):
+            await results.aclose()
 
 
 def _shown(answer: Answer, caller: Caller) -> Answer:
@@ -469,6 +523,8 @@ def _shown(answer: Answer, caller: Caller) -> Answer:
 
 def _failed(problem: Exception) -> Answer:
     """The answer of an operation that ended in an exception."""
+    if isinstance(problem, _Refused):
+        return problem.answer
     if isinstance(problem, TimeoutError):
         problem = TimedOut(f"the operation took longer than {TIMEOUT_S:g} s")
     if isinstance(problem, DomainError):

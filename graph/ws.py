@@ -1,7 +1,7 @@
 """GraphQL over WebSocket: the protocol graphql-transport-ws, its rules kept by Strawberry's own handler."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,10 +20,11 @@ from strawberry.types.unset import UNSET
 
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code, Limited, Unauthenticated
+from graph.answer import Answer
 from graph.documents import DocumentRefused
 from graph.errors import code_of, coded, refusal
 from graph.http import BODY_BYTES_MAX, Find, bearer
-from graph.run import Answer, Caller, Runner
+from graph.run import Caller, Runner
 
 OPERATIONS_MAX = 20  # at once, of one socket
 INIT_TIMEOUT = timedelta(seconds=10)
@@ -149,20 +150,19 @@ class _View:
         if isinstance(opened, Answer):
             yield _result(opened)
             return
-        try:
+        async with aclosing(opened):
             async for answer in opened:
                 if any(code_of(error) == Code.UNAUTHENTICATED for error in answer.errors):
                     await self._socket.close(UNAUTHORIZED, "Unauthorized")
                     return
                 yield _result(answer)
-        finally:
-            await opened.aclose()
 
 
 def _result(answer: Answer) -> ExecutionResult:
     if answer.errors and not answer.executed:
         return PreExecutionError(None, list(answer.errors))
-    return ExecutionResult(answer.data, list(answer.errors) or None)
+    data: Any = orjson.Fragment(answer.encoded)  # encoded once for all sockets that are sent it
+    return ExecutionResult(data, list(answer.errors) or None)
 
 
 class WebSocketEndpoint:

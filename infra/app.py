@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from infra.workers import frontends
 from rest_compat.engine.adapter import RestAdapter
 from rest_compat.engine.describe import describe
 from rest_compat.engine.exchange import request_id
+from rest_compat.engine.sending import Closing
 from rest_compat.engine.streams import send_stream
 from rest_compat.engine.system import System
 
@@ -68,7 +70,7 @@ class Application:
         self._settings = settings
         self._database_url = database_url
         self._valkey_url = valkey_url
-        self._closing = asyncio.Event()
+        self._closing = Closing()
         self._http: ASGIApp = CORSMiddleware(
             self._answer,
             allow_origins=list(settings.cors_origins),
@@ -121,10 +123,9 @@ class Application:
         self.platform = platform
         self.rest = RestAdapter(SYSTEMS, platform.sdl, backend, self._settings.public_url)
         graphiql = self._page("graphiql/index.html")
-        self._graphql = GraphQLEndpoint(
-            platform.runner, platform.runner.find, graphiql, self._stored, send_stream, self._closing
-        )
-        self._typed = TypedEndpoint(platform.runner, platform.typed, graphiql, send_stream, self._closing)
+        stream = partial(send_stream, closing=self._closing)
+        self._graphql = GraphQLEndpoint(platform.runner, platform.runner.find, graphiql, self._stored, stream)
+        self._typed = TypedEndpoint(platform.runner, platform.typed, graphiql, stream)
         self._files = _Assets(directory=STATIC)
         mcp = McpEndpoint(platform, self.rest, backend)
         running.push_async_callback(mcp.close)
@@ -212,7 +213,7 @@ class Application:
         return page
 
     async def _metrics(self, request: Request) -> Response:
-        self.platform.observer.listeners.set(self.platform.feed.listeners)
+        self.platform.observer.listeners.set(self.platform.runner.streams)
         return Response(self.platform.observer.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -7,7 +7,7 @@ its listeners is asked about it once, by PostgreSQL: whether it is told, and wha
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +18,7 @@ import orjson
 import redis.asyncio as redis
 
 from domain.kernel.errors import Gone, Invalid, Unavailable
-from domain.kernel.events import LOGGED, RecordChange, Watch
+from domain.kernel.events import LOGGED, RecordChange, Watch, place_of
 from domain.kernel.unit import Statement, StatementRefused
 from infra.hearing import heard
 from infra.logs import get_logger
@@ -70,10 +70,9 @@ _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 @dataclass(eq=False)
 class _Listener:
-    """One subscription. `since` is where it joined; what comes before is replayed from the table."""
+    """One subscription. It hears what is read from now on; what comes before is replayed from the table."""
 
     watch: Watch
-    since: Position
     waiting: asyncio.Queue[RecordChange | Gone] = field(default_factory=asyncio.Queue)
     waiting_bytes: int = 0
 
@@ -147,11 +146,21 @@ class OutboxFeed:
 
     async def subscribe(self, watch: Watch, after: str | None) -> "_Subscription":
         """The changes `watch` asks for, behind `after` or from now on."""
-        begin = None if after is None else await self._resumable(after)
-        listener = _Listener(watch, await self._where())
+        listener = _Listener(watch)
         topic = (watch.tenant_id, watch.app_id, watch.entity)
         self._listeners.setdefault(topic, WeakSet()).add(listener)
-        return _Subscription(self, listener, begin)
+        try:
+            return _Subscription(self, listener, *await self.missed(watch, after))
+        except BaseException:
+            self.leave(listener)
+            raise
+
+    async def missed(self, watch: Watch, after: str | None) -> tuple[Position, AsyncGenerator[RecordChange, None]]:
+        """See `domain.kernel.events.Feed`."""
+        begin = None if after is None else await self._resumable(after)
+        now = await self._where()
+        begin = begin or now
+        return max(begin, now), self.replay(watch, begin, now)
 
     def leave(self, listener: "_Listener") -> None:
         """Tell this one no more."""
@@ -166,7 +175,7 @@ class OutboxFeed:
 
     async def _resumable(self, cursor: str) -> Position:
         """The position of a cursor. Raises Invalid, Gone."""
-        position = _position(cursor) if _CURSOR.fullmatch(cursor) else None
+        position = place_of(cursor) if _CURSOR.fullmatch(cursor) else None
         if position is None or max(position) > POSITION_MAX:
             raise Invalid("after", "not a cursor of changes")
         await self._refuse_unreachable(position)
@@ -178,7 +187,7 @@ class OutboxFeed:
         if position < (int(reach["tx"]), reach["id"]) or not reach["past"]:
             raise Gone("the log of changes does not reach back to this cursor; read the records anew")
 
-    async def replay(self, watch: Watch, begin: Position, end: Position) -> AsyncIterator[RecordChange]:
+    async def replay(self, watch: Watch, begin: Position, end: Position) -> AsyncGenerator[RecordChange, None]:
         """The changes behind `begin`, up to `end`. Raises Gone when the log is pruned faster than they are read."""
         more = True
         while more and begin < end:
@@ -295,24 +304,23 @@ class OutboxFeed:
 class _Subscription:
     """See `domain.kernel.events.Changes`. One that nobody holds any more is forgotten by itself."""
 
-    def __init__(self, feed: OutboxFeed, listener: _Listener, begin: Position | None) -> None:
+    def __init__(
+        self, feed: OutboxFeed, listener: _Listener, behind: Position, past: AsyncGenerator[RecordChange, None]
+    ) -> None:
         self._feed = feed
         self._listener = listener
-        self._last = begin
-        self._past = None if begin is None else feed.replay(listener.watch, begin, listener.since)
+        self._behind = behind
+        self._past = past
 
     def __aiter__(self) -> "_Subscription":
         return self
 
     async def __anext__(self) -> RecordChange:
-        if self._past is not None:
-            async for change in self._past:
-                self._last = _position(change.cursor)
-                return change
-            self._past = None
+        async for change in self._past:
+            return change
         while True:
             change = await self._listener.next()
-            if self._last is None or _position(change.cursor) > self._last:
+            if change.place > self._behind:
                 return change
 
     async def aclose(self) -> None:
@@ -337,11 +345,6 @@ def _asking(change: RecordChange, watch: Watch) -> Statement:
 
 def _bytes(change: RecordChange) -> int:
     return len(change.before or b"") + len(change.after or b"")
-
-
-def _position(cursor: str) -> Position:
-    tx, _, id = cursor.partition("-")
-    return int(tx), int(id)
 
 
 def _change(row: Mapping[str, Any]) -> RecordChange:

@@ -1,6 +1,6 @@
 """The REST engine's backend: stored operations go to the same runner as everything else."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from graphql import DocumentNode, GraphQLError
@@ -8,13 +8,14 @@ from graphql import DocumentNode, GraphQLError
 from domain.kernel import ctx as kernel
 from domain.kernel.errors import Code
 from graph import errors
+from graph.answer import Answer
 from graph.documents import Operation
-from graph.run import Answer, Runner
 from graph.run import Caller as RunnerCaller
+from graph.run import Runner, Stream
 from graph.transfer import EXPORTS
 from infra.storage import files
 from infra.transfer.exports import Exports
-from rest_compat.engine.backend import Blob, CallInfo, Elsewhere, Made, Result
+from rest_compat.engine.backend import Blob, CallInfo, Elsewhere, Made, Result, Results
 from rest_compat.engine.errors import Refusal
 
 DOOR = "api"
@@ -68,12 +69,10 @@ class RunnerBackend:
         given = {name: files.sent(value) for name, value in variables.items()}
         return _result(await self._runner.run(handle, given, caller.inner, idempotency_key))
 
-    async def stream(
-        self, handle: Any, variables: Mapping[str, Any], caller: RestCaller
-    ) -> Result | AsyncGenerator[Result, None]:
+    async def stream(self, handle: Any, variables: Mapping[str, Any], caller: RestCaller) -> Result | Results:
         """Begin a subscription."""
         opened = await self._runner.stream(handle, variables, caller.inner)
-        return _result(opened) if isinstance(opened, Answer) else _results(opened)
+        return _result(opened) if isinstance(opened, Answer) else _Results(opened)
 
     async def open_file(self, reference: str) -> Blob | Elsewhere | Made:
         """The bytes that a file reference stands for, wherever they are, or are yet to be made."""
@@ -82,12 +81,20 @@ class RunnerBackend:
         return await files.opened(self._runner, reference)
 
 
-async def _results(answers: AsyncGenerator[Answer, None]) -> AsyncGenerator[Result, None]:
-    try:
-        async for answer in answers:
-            yield _result(answer)
-    finally:
-        await answers.aclose()
+class _Results:
+    """A stream's answers as results."""
+
+    def __init__(self, answers: Stream) -> None:
+        self._answers = answers
+
+    def __aiter__(self) -> "_Results":
+        return self
+
+    async def __anext__(self) -> Result:
+        return _result(await anext(self._answers))
+
+    async def aclose(self) -> None:
+        await self._answers.aclose()
 
 
 def _result(answer: Answer) -> Result:

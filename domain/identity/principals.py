@@ -51,6 +51,11 @@ class Principals:
         self._looking: dict[tuple[UUID, UUID], asyncio.Task[_Known]] = {}
         self._changes = 0  # how often something was to be forgotten
 
+    @property
+    def changes(self) -> int:
+        """A number that is another one when rights may have changed since."""
+        return self._changes
+
     async def actor(self, token: str) -> Actor:
         """Who the access token stands for; an empty one is a header that held none. Raises Unauthenticated."""
         if not token:

@@ -1,5 +1,6 @@
 """Facts other parts may react to. They are written in the transaction that made them true, as outbox rows."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
@@ -23,6 +24,12 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, UUID) else value
 
 
+def place_of(cursor: str) -> tuple[int, int]:
+    """Where a change stands among all."""
+    transaction, _, row = cursor.partition("-")
+    return int(transaction), int(row)
+
+
 @dataclass(frozen=True, slots=True)
 class RecordChange:
     """One committed change of one record, as the outbox tells it.
@@ -42,6 +49,11 @@ class RecordChange:
     after: bytes | None
     changed_at: datetime
     actor_id: UUID | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The cursor, as changes are ordered by it."""
+        return place_of(self.cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +103,14 @@ class Feed(Protocol):
         """Changes that `watch` asks for, from `after` on, or from now on.
 
         Raises Invalid for a cursor that is none, Gone when the log no longer reaches back to it.
+        """
+        ...
+
+    async def missed(
+        self, watch: Watch, after: str | None
+    ) -> tuple[tuple[int, int], AsyncGenerator[RecordChange, None]]:
+        """The changes from `after` up to now, for who subscribes without it, and the place behind which it goes on.
+
+        Raises as `subscribe` does.
         """
         ...

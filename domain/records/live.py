@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.events import Changes, Watch
+from domain.kernel.events import Watch
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.opening import opened
 from domain.records.query import ALWAYS, Condition
@@ -29,15 +29,12 @@ def watch_of(schema: AppSchema, entity: ObjectType, where: Condition = ALWAYS) -
     return Watch(schema.tenant_id, schema.app_id, entity.name, row, matches, visible, shown, args=tuple(params.values))
 
 
-async def changes(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect, after: str | None) -> Changes:
-    """The changes of the records that `where` holds for (before or after the change), from `after` or now on.
-
-    Raises Denied, Missing, Invalid on `where` or `after`; Gone for a cursor the log no longer reaches.
-    """
+async def watch(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect) -> Watch:
+    """The same by the names of the app and the entity, for this caller. Raises Denied, Missing, Invalid on `where`."""
     at = await opened(ctx, app_id, entity, Verb.READ)
-    return await subscribe(ctx, watch_of(at.schema, at.entity, condition_of(where, dialect, at.entity)), after)
+    return bound(ctx, watch_of(at.schema, at.entity, condition_of(where, dialect, at.entity)))
 
 
-async def subscribe(ctx: Ctx, watch: Watch, after: str | None = None) -> Changes:
-    """The changes of a watch, which this caller was found to be allowed. Raises Invalid, Gone on `after`."""
-    return await ctx.ports.feed.subscribe(replace(watch, args=ctx.bound(watch.args)), after)
+def bound(ctx: Ctx, watch: Watch) -> Watch:
+    """A watch as it is this caller's."""
+    return replace(watch, args=ctx.bound(watch.args))

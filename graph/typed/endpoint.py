@@ -1,6 +1,5 @@
 """The endpoint of each app's typed schema, `/graphql/{app}`: over HTTP, over WebSocket, and as a text to download."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -47,22 +46,18 @@ class TypedEndpoint:
         schemas: TypedSchemas,
         page: Callable[[Request], Awaitable[ASGIApp]],
         send_stream: SendStream,
-        closing: asyncio.Event,
     ) -> None:
         self._runner = runner
         self._schemas = schemas
         self._page = page
         self._send_stream = send_stream
-        self._closing = closing
 
     async def __call__(self, request: Request) -> ASGIApp:
         """Answer one request."""
         path = request.scope["path"].removeprefix(PREFIX)
         if path.endswith(SDL) and request.method in ("GET", "HEAD"):
             return await self._sdl(request, path.removesuffix(SDL))
-        endpoint = _AppEndpoint(
-            self._runner, self.find(path), self._page, lambda id: None, self._send_stream, self._closing
-        )
+        endpoint = _AppEndpoint(self._runner, self.find(path), self._page, lambda id: None, self._send_stream)
         endpoint.app_id = path
         return await endpoint(request)
 

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from graphql import FieldNode, OperationDefinitionNode
+from graphql import FieldNode, OperationDefinitionNode, ValueNode
 
 from domain.kernel.events import Watch
 from domain.records.declared import AppSchema, ObjectType
-from domain.records.later import Later, plain
+from domain.records.later import Later
 from domain.records.live import watch_of
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Linked, Linking, Not
 from domain.records.select import Compiler
@@ -33,10 +33,10 @@ class SubscriptionCompiler(QueryCompiler):
         where = ALWAYS if given is None else TypedReader(self.schema, entity).read(given)
         return self._changes(key, nodes, entity, where)
 
-    def cursor(self, operation: OperationDefinitionNode) -> str | None:
-        """The cursor that changes are wanted behind."""
-        after: str | None = plain(self._argument(self._root_of(operation)[1][0], "after"))
-        return after
+    def after(self, operation: OperationDefinitionNode) -> ValueNode | None:
+        """The cursor that changes are wanted behind, as it is written."""
+        (node, *_) = self._root_of(operation)[1]
+        return next((given.value for given in node.arguments or () if given.name.value == "after"), None)
 
     def _root_of(self, operation: OperationDefinitionNode) -> tuple[str, list[FieldNode], Follows]:
         ((key, nodes),) = self._merged([operation.selection_set]).items()

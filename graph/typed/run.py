@@ -5,7 +5,7 @@ structure its variables have. What is left for a request is to look these up, re
 statement whose text is the answer.
 """
 
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,12 +48,13 @@ from domain.records.policies import seen_by
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.types import NotOfType
 from graph import limits
+from graph.broadcast import Wanted
 from graph.documents import DocumentRefused, pick
 from graph.errors import refusal
 from graph.run import Caller, Runner
 from graph.typed.compile import Paged, Plan, QueryCompiler
 from graph.typed.follow import SubscriptionCompiler
-from graph.typed.live import LivePlan, Shared
+from graph.typed.live import ChangePlan, LivePlan, Shared
 from graph.typed.schema import Rights, TypedSchema, rights_of
 from graph.typed.write import MutationCompiler, Step, with_author
 
@@ -80,6 +81,7 @@ class TypedOperation:
     checked: Bounded[Hashable, "MutationPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     sized_by: tuple[str, ...] = ()  # variables that say how much is asked for
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
+    followed: Bounded[Hashable, "FollowedPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     measured: Bounded[Hashable, bool] = field(default_factory=lambda: Bounded(PLANS_MAX))
 
     def shape(self, name: str, value: Any) -> Hashable:
@@ -193,18 +195,21 @@ class TypedSchemas:
         given |= {name: value_from_ast_untyped(node, given) for name, node in plan.given.items()}
         return {step.key: _FRAGMENT(await step.run(ctx, given)) for step in plan.steps}
 
-    async def subscribed(
-        self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx
-    ) -> AsyncIterator[ExecutionResult]:
-        """The events of a subscription. Raises DomainError, DocumentRefused."""
+    def followed(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> Wanted:
+        """What a subscription follows. Raises DomainError, DocumentRefused."""
         given = {**operation.defaults, **variables}
         _refuse_bad_variables(operation, given)
-        compiler = SubscriptionCompiler(operation.schema, operation.document, given, operation.paged)
-        plan = compiler.subscription(operation.node)
         given = dict(self._with_cursors(operation, given, ctx.tenant_id))
-        if isinstance(plan, LivePlan):
-            return await plan.events(ctx, self._share, given)
-        return await plan.events(ctx, self._share, given, compiler.cursor(operation.node))
+        key = _plan_key(operation, given)
+        found = operation.followed.get(key)
+        if found is None:
+            compiler = SubscriptionCompiler(operation.schema, operation.document, given, operation.paged)
+            found = operation.followed.put(
+                key, FollowedPlan(compiler.subscription(operation.node), compiler.after(operation.node))
+            )
+        if isinstance(found.plan, LivePlan):
+            return Wanted(found.plan.followed(ctx, given))
+        return Wanted(found.plan.followed(ctx, self._share, given), _plain(found.after, given))
 
     def mutation(self, operation: TypedOperation, variables: Mapping[str, Any]) -> "MutationPlan":
         """What a mutation does with variables of this structure. Raises Invalid, DocumentRefused."""
@@ -218,10 +223,7 @@ class TypedSchemas:
         return plan
 
     def _plan(self, operation: TypedOperation, variables: Mapping[str, Any]) -> Plan:
-        key = _structure(operation, variables)
-        if operation.paged:
-            given = [variables.get(paged.key) for paged in operation.paged.values()]
-            key += tuple(None if value is None else tuple(part is None for part in value) for value in given)
+        key = _plan_key(operation, variables)
         plan = operation.plans.get(key)
         if plan is None:
             _refuse_bad_variables(operation, variables)
@@ -257,6 +259,23 @@ class MutationPlan:
 
     steps: tuple[Step, ...]
     given: Mapping[str, ValueNode]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedPlan:
+    """A compiled subscription, and the argument that says where it begins."""
+
+    plan: ChangePlan | LivePlan
+    after: ValueNode | None
+
+
+def _plan_key(operation: TypedOperation, variables: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of the variables, and of the cursors in them, a plan depends on."""
+    key = _structure(operation, variables)
+    if operation.paged:
+        given = [variables.get(paged.key) for paged in operation.paged.values()]
+        key += tuple(None if value is None else tuple(part is None for part in value) for value in given)
+    return key
 
 
 def _structure(operation: TypedOperation, variables: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -348,12 +367,10 @@ class Asked:
         except DocumentRefused as refused:
             return ExecutionResult(None, refused.errors)
 
-    async def subscribe(
-        self, variables: Mapping[str, Any], ctx: Ctx
-    ) -> ExecutionResult | AsyncIterator[ExecutionResult]:
-        """Begin the subscription."""
+    async def subscribe(self, variables: Mapping[str, Any], ctx: Ctx) -> ExecutionResult | Wanted:
+        """What it follows, or the result that says why nothing."""
         try:
-            return await self.schemas.subscribed(self.operation, variables, ctx)
+            return self.schemas.followed(self.operation, variables, ctx)
         except DocumentRefused as refused:
             return ExecutionResult(None, refused.errors)
 

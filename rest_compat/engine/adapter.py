@@ -1,11 +1,10 @@
 """The adapter: requests in, stored operations executed, answers out. An ASGI application for all systems at once."""
 
-import asyncio
 import logging
 import re
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +24,7 @@ from rest_compat.engine.answers import (
     text_headers,
     with_defaults,
 )
-from rest_compat.engine.backend import Backend, Caller, CallInfo, Elsewhere, Made, Result
+from rest_compat.engine.backend import Backend, Caller, CallInfo, Elsewhere, Made, Result, Results
 from rest_compat.engine.binding import Bound
 from rest_compat.engine.blobs import send_blob, send_made
 from rest_compat.engine.call import Call
@@ -36,9 +35,9 @@ from rest_compat.engine.messages import filled
 from rest_compat.engine.operations import Route, routes_of
 from rest_compat.engine.routing import Endpoint, NotText, Table
 from rest_compat.engine.schema import api_schema
-from rest_compat.engine.sending import Following
+from rest_compat.engine.sending import Closing, Following
 from rest_compat.engine.shaping import Shaped, joined
-from rest_compat.engine.streams import sse_frame
+from rest_compat.engine.streams import EventStream, sse_frame
 from rest_compat.engine.system import Meta, System
 from rest_compat.engine.uploads import Uploads
 
@@ -80,7 +79,7 @@ class RestAdapter:
         self._table: Table[Route | ByHand] = Table()
         self._spelled: dict[str, RouteDocument] = {}
         self._uploads = Uploads()
-        self._closing = asyncio.Event()
+        self._closing = Closing()
         for system in systems:
             for route in routes_of(system, read_documents(system.folder), self.schema, backend.prepare):
                 self._enter(route)
@@ -289,7 +288,8 @@ class RestAdapter:
         begun = _Begun()
         frames = self._frames(route, bound, opened, exchange.meta, begun)
         headers = exchange.headers
-        async with Following(frames, receive, self._closing, streams.HEARTBEAT_S) as following:
+        async with aclosing(opened), Following(frames, receive, self._closing) as following:
+            stream = EventStream(exchange.send, following)
             if route.compiled.shape.has_head:
                 with suppress(StopAsyncIteration):
                     await following.first()
@@ -298,11 +298,12 @@ class RestAdapter:
                 headers = [*headers, *begun.headers]
             if exchange.head:
                 await send_bytes(exchange.send, 200, b"", with_defaults(headers, streams.HEADERS), head=True)
-            else:
-                await streams.send_followed(following, exchange.send, headers)
+                return
+            await stream.send(headers)
+        await stream.end(headers)
 
     async def _frames(
-        self, route: Route, bound: Bound, results: AsyncGenerator[Result, None], meta: Meta, begun: "_Begun"
+        self, route: Route, bound: Bound, results: Results, meta: Meta, begun: "_Begun"
     ) -> AsyncGenerator[bytes, None]:
         """The events as frames; a refusal is the last one."""
         try:
@@ -316,8 +317,6 @@ class RestAdapter:
         except Exception:
             log.exception("stream failed: %s %s", meta.request_id, route.label)
             begun.refusal = Refusal("INTERNAL", "internal error")
-        finally:
-            await results.aclose()
         if begun.refusal is not None:
             tell = route.system.stream_error or route.system.error
             yield sse_frame(dumped(tell(begun.refusal, meta)), event="error")

@@ -28,6 +28,16 @@ class Result:
     headers: Sequence[tuple[str, str]] = ()  # of the answer, whatever it says: a renewed session, say
 
 
+class Results(Protocol):
+    """What the events of a subscription come to, one after the other. To be closed, be it read or not."""
+
+    def __aiter__(self) -> "Results": ...
+
+    async def __anext__(self) -> Result: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Caller(Protocol):
     """Who calls, as the backend knows them."""
 
@@ -85,9 +95,7 @@ class Backend(Protocol):
         """Execute a query or mutation."""
         ...
 
-    async def stream(
-        self, handle: Any, variables: Mapping[str, Any], caller: Any
-    ) -> Result | AsyncGenerator[Result, None]:
+    async def stream(self, handle: Any, variables: Mapping[str, Any], caller: Any) -> Result | Results:
         """Begin a subscription: what refuses it, or its events from now on."""
         ...
 

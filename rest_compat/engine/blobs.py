@@ -41,7 +41,7 @@ async def send_blob(blob: Blob, exchange: Exchange, receive: Receive, headers: H
                 await parts.first()  # bytes that cannot be read are a refusal, while there is time for one
             await exchange.send(begin)
             async for part in parts:
-                await send_part(exchange.send, part or b"")
+                await send_part(exchange.send, part)
             if not parts.left:
                 await send_end(exchange.send)
     except TimeoutError:
@@ -67,7 +67,7 @@ async def send_made(made: Made, exchange: Exchange, receive: Receive, headers: H
                 await parts.first()
             await exchange.send(begin)
             async for part in parts:
-                await send_part(exchange.send, part or b"")
+                await send_part(exchange.send, part)
             if not parts.left:
                 await send_end(exchange.send)
     except TimeoutError:

@@ -49,7 +49,7 @@ def test_a_subscription_tells_until_it_is_completed(stoa: Stoa, parcels: Collect
     with socket(stoa) as here:
         here.open(parcels.person.token)
         changed(here, "s", parcels)
-        eventually(lambda: stoa.app.platform.feed.listeners == 1)
+        eventually(lambda: stoa.app.platform.runner.streams == 1)
         here.send(type="ping")
         assert here.receive() == {"type": "pong"}
         made = parcels.create("parcels", code="heard")
@@ -57,7 +57,7 @@ def test_a_subscription_tells_until_it_is_completed(stoa: Stoa, parcels: Collect
         assert (told["id"], told["type"]) == ("s", "next")
         assert told["payload"]["data"]["recordChanged"]["record"]["id"] == made["id"]
         here.send(type="complete", id="s")
-        eventually(lambda: stoa.app.platform.feed.listeners == 0)
+        eventually(lambda: stoa.app.platform.runner.streams == 0)
         parcels.create("parcels", code="unheard")
         here.subscribe("q", HEALTH)
         assert here.receive()["id"] == "q"
@@ -219,14 +219,14 @@ def test_a_socket_has_twenty_operations_at_once(stoa: Stoa, parcels: Collections
 
 
 def test_a_vanished_socket_leaves_nothing_behind(stoa: Stoa, parcels: Collections) -> None:
-    feed = stoa.app.platform.feed
+    runner = stoa.app.platform.runner
     with socket(stoa) as here:
         here.open(parcels.person.token)
         for number in range(5):
             changed(here, str(number), parcels)
-        eventually(lambda: feed.listeners == 5)
+        eventually(lambda: runner.streams == 5)
         here.connection.socket.close()
-    eventually(lambda: feed.listeners == 0)
+    eventually(lambda: runner.streams == 0)
 
 
 # Pages of others.

@@ -15,8 +15,7 @@ import orjson
 import pytest
 
 from domain.kernel.model import DEFAULT_TENANT
-from graph import run
-from infra import outbox
+from graph import broadcast, run
 from infra.identity.tokens import LEEWAY_S
 from tests import build
 from tests.build import Collections
@@ -116,7 +115,7 @@ def test_sockets_and_streams_are_told_the_same(stoa: Stoa, parcels: Collections)
     with heard(stoa, parcels) as events, socket(stoa) as here:
         here.open(parcels.person.token)
         here.subscribe("s", CHANGED, app=parcels.app_id, entity="parcels")
-        eventually(lambda: stoa.app.platform.feed.listeners == 2)
+        eventually(lambda: stoa.app.platform.runner.streams == 2)
         parcels.create("parcels", code="both")
         assert here.receive() == {"id": "s", "type": "next", "payload": {"data": {"recordChanged": events.change()}}}
 
@@ -209,7 +208,7 @@ def test_those_without_the_right_hear_nothing(stoa: Stoa, parcels: Collections) 
         assert code(payload["errors"]) == "FORBIDDEN"
         assert payload["errors"][0]["extensions"]["details"] == {"permission": reading(parcels)}
         assert events.next() is None
-    assert stoa.app.platform.feed.listeners == 0
+    assert stoa.app.platform.runner.streams == 0
 
 
 def revoke(parcels: Collections, person: Person, role: str) -> None:
@@ -300,10 +299,10 @@ def test_an_account_that_ends_ends_its_sockets_with_4401(
     with socket(stoa) as here:
         here.open(listener.token)
         here.subscribe("s", CHANGED, app=parcels.app_id, entity="parcels")
-        eventually(lambda: stoa.app.platform.feed.listeners == 1)
+        eventually(lambda: stoa.app.platform.runner.streams == 1)
         end(stoa, listener)
         assert here.closed() == 4401
-    eventually(lambda: stoa.app.platform.feed.listeners == 0)
+    eventually(lambda: stoa.app.platform.runner.streams == 0)
 
 
 def test_an_operation_on_a_socket_whose_token_is_over_is_refused(stoa: Stoa, parcels: Collections) -> None:
@@ -335,7 +334,7 @@ def test_a_user_has_a_bounded_number_of_streams(
         with heard(stoa, parcels, other) as events:
             made = parcels.create("parcels", code="others have their own")
             assert events.change()["id"] == made["id"]
-    eventually(lambda: stoa.app.platform.feed.listeners == 0)
+    eventually(lambda: stoa.app.platform.runner.streams == 0)
     with heard(stoa, parcels) as events:
         made = parcels.create("parcels", code="again")
         assert events.change()["id"] == made["id"]
@@ -344,15 +343,15 @@ def test_a_user_has_a_bounded_number_of_streams(
 def test_a_reader_that_leaves_is_forgotten(stoa: Stoa, parcels: Collections) -> None:
     for _ in range(3):
         with heard(stoa, parcels):
-            assert stoa.app.platform.feed.listeners == 1
-        eventually(lambda: stoa.app.platform.feed.listeners == 0)
+            assert stoa.app.platform.runner.streams == 1
+        eventually(lambda: stoa.app.platform.runner.streams == 0)
 
 
 def test_a_reader_that_does_not_read_is_told_and_others_are_not_held_up(
     stoa: Stoa, parcels: Collections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it doesn't take waits in the kernel and in our queue, and not for long: 16 MB are written meanwhile."""
-    monkeypatch.setattr(outbox, "WAITING_BYTES_MAX", 2**20)
+    monkeypatch.setattr(broadcast, "WAITING_BYTES_MAX", 2**20)
     body = orjson.dumps({"query": CHANGED, "variables": {"app": parcels.app_id, "entity": "parcels"}})
     host, port = stoa.address.split(":")
     with sockets.socket() as slow, heard(stoa, parcels) as quick:
@@ -363,18 +362,18 @@ def test_a_reader_that_does_not_read_is_told_and_others_are_not_held_up(
             b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
             % (parcels.person.token.encode(), len(body), body)
         )
-        feed = stoa.app.platform.feed
-        eventually(lambda: feed.listeners == 2)
+        runner = stoa.app.platform.runner
+        eventually(lambda: runner.streams == 2)
         for number in range(40):
             parcels.create("parcels", code=f"{number}:" + "x" * 400_000)
             assert quick.change()["record"]["code"].startswith(f"{number}:")
-        eventually(lambda: feed.listeners == 1)
         slow.settimeout(10)
         answer = b""
         while b"event: complete" not in answer[-200:]:
             part = slow.recv(2**20)
             assert part, "the stream has ended in the middle"
             answer += part
+        eventually(lambda: runner.streams == 1)
     assert b'"code":"GONE"' in answer[-1000:]
     assert len(answer) < 12_000_000
 

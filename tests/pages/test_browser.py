@@ -94,7 +94,7 @@ def test_graphiql_runs_queries_and_follows_changes(
     page.text(f'{RESULT} >> "entities"')
 
     run(page, "Changes")
-    while stoa.app.platform.feed.listeners == 0:  # the test's time limit ends this
+    while stoa.app.platform.runner.streams == 0:  # the test's time limit ends this
         page.see(f"!!document.querySelector('{STOP}')")
     contacts.create("contacts", name="Grace")
     assert '"operation": "CREATED"' in page.text(f'{RESULT} >> "name": "Grace"')
