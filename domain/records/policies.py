@@ -20,6 +20,7 @@ from domain.records.spelling.native import NativeReader
 from domain.records.types import TextType
 
 SEEN_MAX = 256  # declarations as somebody sees them, of one app
+POLICY = "the policy"  # what a written row may break, beside its links, which have names that are no two words
 SHARE_LEVELS = ("read", "edit", "full")
 CALLER_BOUNDS = ("text", "uuid")
 

@@ -4,7 +4,9 @@ from domain.kernel.errors import Conflict, Denied, DomainError, Invalid, Unavail
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, StatementRefused
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.plan import wanted_marks
+from domain.records.policies import POLICY
 
+NOWHERE = "foreign key constraint violated: '{field}' links to a record that is not there"
 RESTRICT_STATE = "23001"
 POLICY_STATE = "SR001"  # raised by stoa.refused_record
 SCHEMA_CHANGED_STATES = ("42703", "42P01", "3F000", "42804", "42883", "0A000")
@@ -17,8 +19,10 @@ class DeclarationChanged(Unavailable):
 def record_refusal(schema: AppSchema, entity: ObjectType, refused: StatementRefused) -> Exception:
     """The refusal a caller may see, or `refused` itself when it is a fault of ours."""
     state = refused.sqlstate
-    if state == POLICY_STATE:
+    if state == POLICY_STATE and refused.constraint == POLICY:
         return outside(entity)
+    if state == POLICY_STATE:
+        return Conflict(NOWHERE.format(field=refused.constraint), field=refused.constraint)
     field = _field_of(schema, entity, refused.constraint)
     if state in FOREIGN_KEY_STATES:
         return _foreign_key(entity, field, refused)
@@ -50,7 +54,7 @@ def outside(entity: ObjectType) -> Denied:
 
 def _foreign_key(entity: ObjectType, field: str | None, refused: StatementRefused) -> DomainError:
     if field is not None and refused.table == entity.name and refused.sqlstate != RESTRICT_STATE:
-        return Conflict(f"foreign key constraint violated: '{field}' links to a record that is not there", field=field)
+        return Conflict(NOWHERE.format(field=field), field=field)
     return Conflict(f"foreign key constraint violated: records of '{refused.table}' still link to this one")
 
 

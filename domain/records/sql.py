@@ -13,7 +13,7 @@ from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
 from domain.records.naming import literal, quoted
 from domain.records.plan import column_type
-from domain.records.policies import Guard, maskable
+from domain.records.policies import POLICY, Guard, maskable
 from domain.records.query import (
     ALWAYS,
     All,
@@ -40,7 +40,7 @@ COUNTED = '"counted rows"'
 NUMBERED = '"row number"'
 
 # In the place of what is told of a row that its caller may not write so.
-REFUSED = "stoa.refused_record('policy')"
+REFUSED = f"stoa.refused_record({literal(POLICY)})"
 
 INFIX = {
     Op.EQ: "=",
@@ -497,7 +497,7 @@ def insert(
     sql = (
         f"WITH {who} INSERT INTO {relation(schema, entity)} AS {ROW} ({names}) "
         f"SELECT {values} FROM author, {given} ORDER BY v.{NUMBERED}{_instead(entity, fields, instead, params)}"
-        f" RETURNING {_told(entity, Verb.CREATE, fields, told, params)} AS doc"
+        f" RETURNING {_told(schema, entity, Verb.CREATE, fields, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))
 
@@ -514,17 +514,48 @@ def _instead(
     return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join([*sets, 'updated_at = now()'])}{where}"
 
 
-def _told(entity: ObjectType, verb: Verb, fields: Sequence[DeclaredField], told: Told | None, params: Params) -> str:
+def _told(
+    schema: AppSchema,
+    entity: ObjectType,
+    verb: Verb,
+    fields: Sequence[DeclaredField],
+    told: Told | None,
+    params: Params,
+) -> str:
     """What is told of a row that was written, once it is one that the caller may write so."""
     shown = through(entity, document(entity) if told is None else told(params), params)
-    checked = accepted(entity, verb, fields, params)
-    return shown if checked == "true" else f"CASE WHEN {checked} THEN {shown} ELSE {REFUSED} END"
+    return checked(schema, entity, verb, fields, shown, params)
 
 
-def accepted(entity: ObjectType, verb: Verb, fields: Sequence[DeclaredField], params: Params) -> str:
-    """A boolean expression over a row ROW as it was written: the caller may write it so. Raises Denied."""
-    guard = entity.guard
-    return "true" if guard is None else condition(guard.raw, guard.check(verb, _names(fields)), params)
+def checked(
+    schema: AppSchema,
+    entity: ObjectType,
+    verb: Verb,
+    fields: Sequence[DeclaredField],
+    expression: str,
+    params: Params,
+) -> str:
+    """An expression over a row ROW as it was written, which refuses the statement where the caller may not write it so.
+
+    That is where no policy of theirs allows it, and where it links to a record that is not there for them. Raises
+    Denied.
+    """
+    refused = []
+    for written in fields:
+        target = schema.types.get(written.link.target) if written.link is not None else None
+        if target is not None and target.guard is not None:
+            refused.append(_unseen(schema, target, written, params))
+    if entity.guard is not None:
+        met = condition(entity.guard.raw, entity.guard.check(verb, _names(fields)), params)
+        if met != "true":
+            refused.append(f"WHEN ({met}) IS NOT TRUE THEN {REFUSED}")
+    return f"CASE {' '.join(refused)} ELSE {expression} END" if refused else expression
+
+
+def _unseen(schema: AppSchema, target: ObjectType, link: DeclaredField, params: Params) -> str:
+    column, there = f"{ROW}.{quoted(link.name)}", source(schema, target, params)
+    seen = f"EXISTS (SELECT FROM {there} l WHERE l.id = {column})"
+    return f"WHEN {column} IS NOT NULL AND NOT {seen} THEN stoa.refused_record({literal(link.name)})"
 
 
 def changeable(entity: ObjectType, verb: Verb, fields: Sequence[DeclaredField], params: Params) -> str:
@@ -580,7 +611,7 @@ def update(
     sql = (
         f"WITH {who} UPDATE {relation(schema, entity)} AS {ROW} SET {sets}updated_at = now() "
         f"FROM author{given} WHERE {_picked(schema, entity, Verb.UPDATE, fields, where, most, params)}"
-        f" RETURNING {_told(entity, Verb.UPDATE, fields, told, params)} AS doc"
+        f" RETURNING {_told(schema, entity, Verb.UPDATE, fields, told, params)} AS doc"
     )
     return Statement(sql, tuple(params.values))
 

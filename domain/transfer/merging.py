@@ -19,11 +19,12 @@ from domain.records.opening import Opened
 from domain.records.plan import default_sql, wanted_marks
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.service import author
-from domain.records.sql import REFUSED, ROW, Params, accepted, changeable, relation, signing
+from domain.records.sql import REFUSED, ROW, Params, changeable, checked, relation, signing
 
 PORTION = 2000  # rows
 WAITING = "import_rows"
 # Columns of our own beside the fields' have names that no field can have.
+ID = f"{ROW}.id::text"
 NUMBER, VALUES = '"row number"', '"row values"'
 
 
@@ -157,15 +158,15 @@ def _statement(what: Merge, begin: int, end: int) -> Statement:
         if allowed != "true":  # a row that is left out would not be told of
             touched = f"CASE WHEN {allowed} THEN now() ELSE {REFUSED}::timestamptz END"
         clauses.append(f"WHEN MATCHED THEN UPDATE SET {', '.join([*sets, f'updated_at = {touched}'])}")
-        checks.append(f"WHEN 'UPDATE' THEN {accepted(what.at.entity, Verb.UPDATE, what.fields, params)}")
+        told = checked(what.at.schema, what.at.entity, Verb.UPDATE, what.fields, ID, params)
+        checks.append(f"WHEN 'UPDATE' THEN {told}")
     if what.write is not Write.UPDATE:
         names = ", ".join(quoted(field.name) for field in what.fields)
         values = ", ".join(_given(field, None) for field in what.fields)
         clauses.append(f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})")
-        checks.append(f"WHEN 'INSERT' THEN {accepted(what.at.entity, Verb.CREATE, what.fields, params)}")
-    id = f"{ROW}.id::text"
-    if what.at.entity.guard is not None:
-        id = f"CASE WHEN CASE merge_action() {' '.join(checks)} END THEN {id} ELSE {REFUSED} END"
+        told = checked(what.at.schema, what.at.entity, Verb.CREATE, what.fields, ID, params)
+        checks.append(f"WHEN 'INSERT' THEN {told}")
+    id = f"CASE merge_action() {' '.join(checks)} END"
     sql = (
         f"MERGE INTO {relation(what.at.schema, what.at.entity)} {ROW} USING ({source}) s ON {met} "
         f"{' '.join(clauses)} RETURNING merge_action() AS action, s.{NUMBER} AS number, {id} AS id"

@@ -309,6 +309,29 @@ def test_an_upsert_does_not_reach_what_is_not_to_be_changed(sales: Sales) -> Non
     assert {row["name"]: row["amount"] for row in sales.app.query("deals")["data"]} == {"a": 1, "b": 3}
 
 
+def test_a_link_leads_to_what_is_seen(stoa: Stoa, admin: Person) -> None:
+    policies = [{"name": "own", "can": ["read"], "where": {"owner_id": {"actor": "id"}}}]
+    app = build.app(
+        admin,
+        entity("boxes", field("name"), link("owner_id", "core:users"), policies=policies),
+        entity("things", field("name"), link("box_id", "boxes")),
+    )
+    keys = (f"app:{app.app_id}:{key}" for key in ("boxes.read:own", "things.read", "things.create", "things.update"))
+    owner = build.reader(stoa, admin, *keys)
+    mine, other = (app.create("boxes", name="b", owner_id=whose)["id"] for whose in (owner.id, None))
+    thing = app.as_(owner).create("things", name="a", box_id=mine)
+    nowhere = "foreign key constraint violated: 'box_id' links to a record that is not there"
+    for box in (other, thing["id"]):
+        refused(owner.client.post(app.path("things"), json={"name": "b", "box_id": box}), 409, nowhere)
+        refused(owner.client.patch(app.path("things", thing["id"]), json={"box_id": box}), 409, nowhere)
+    app.create("things", name="hidden", box_id=other)
+    rows = Typed.of(app).as_(owner).data("{things(orderBy: {name: ASC}) {nodes {name boxId box {id}}}}")
+    assert rows["things"]["nodes"] == [
+        {"name": "a", "boxId": mine, "box": {"id": mine}},
+        {"name": "hidden", "boxId": other, "box": None},
+    ]
+
+
 def changes(sales: Sales, person: Person, work: Callable[[], Any], count: int) -> Sequence[dict[str, Any]]:
     with listening(sales.stoa, person, CHANGED, app=sales.app.app_id, entity="deals") as events:
         work()
