@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from domain.access.permissions import Verb
+from domain.kernel.unit import Statement
 
 if TYPE_CHECKING:
     from domain.records.computed import Computed
@@ -176,6 +177,11 @@ class ObjectType:
     def stored(self) -> Mapping[str, Field]:
         """Those of them that the table has a column for."""
         return {name: field for name, field in self.columns.items() if field.stored}
+
+    @cached_property
+    def insertions(self) -> dict[tuple[str, ...], Statement]:
+        """The statements that make records of some of the fields, by their names: kept by who makes them."""
+        return {}
 
     def in_schema(self, schema_name: str) -> "ObjectType":
         """The type with its tables in that schema, for what is computed of other tables."""

@@ -1,11 +1,13 @@
 """Names in PostgreSQL: quoting them, and keeping long ones apart."""
 
 import hashlib
+from functools import lru_cache
 
 NAME_BYTES_MAX = 63
 MARK = "stoa"
 
 
+@lru_cache(4096)
 def quoted(name: str) -> str:
     """`name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
