@@ -74,6 +74,12 @@ OF_FIELDS: Mapping[Function, tuple[Fits, str]] = {
 }
 
 
+# Types around an entity that there are only where it has a field like that, by what their names end in.
+ONLY_WITH: Mapping[str, Fits] = {
+    f"{suffix}{more}": fits for fits, suffix in OF_FIELDS.values() for more in ("", "Having", "Order")
+}
+
+
 def fields_for(entity: ObjectType, names: EntityNames, fits: Fits) -> Iterator[tuple[str, Field]]:
     """The fields that something can be computed of, by GraphQL name."""
     for shown, raw in names.fields.items():

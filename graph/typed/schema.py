@@ -235,7 +235,8 @@ class TypedSchema(GraphQLSchema):
         yield from FILTER_TYPES
         for entity in self.readable:
             type = self.names.of(entity).type
-            yield from (type + suffix for suffix, (_, verb) in AROUND_ENTITY.items() if verb is Verb.READ)
+            around = (suffix for suffix, (_, verb) in AROUND_ENTITY.items() if verb is Verb.READ)
+            yield from (type + suffix for suffix in around if self._there(suffix, entity))
             if self.rights.may(entity, Verb.CREATE):
                 yield f"{type}Create"
                 if f"upsert{pascal_of(self.names.of(entity).one)}" in self._mutations:
@@ -261,9 +262,16 @@ class TypedSchema(GraphQLSchema):
     def _entity_type(self, name: str) -> GraphQLNamedType | None:
         for suffix, (make, verb) in AROUND_ENTITY.items():
             entity = self.names.entity_of_type.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
-            if entity is not None and self.rights.may(entity, Verb.READ) and self.rights.may(entity, verb):
+            may = entity is not None and self.rights.may(entity, Verb.READ) and self.rights.may(entity, verb)
+            if entity is not None and may and self._there(suffix, entity):
                 return make(self, name, self.app.types[entity], self.names.of(entity))
         return None
+
+    def _there(self, suffix: str, entity: str) -> bool:
+        """Whether an entity has the type whose name ends so: it would have no fields otherwise."""
+        fits = ONLY_WITH.get(suffix)
+        names = self.names.of(entity)
+        return fits is None or any(True for _ in aggregates.fields_for(self.app.types[entity], names, fits))
 
     def scalar(self, type: FieldType) -> Any:
         """The GraphQL type of a field type's values."""
@@ -327,7 +335,7 @@ class TypedSchema(GraphQLSchema):
                 alike, description="Of the records that are alike in all of these, only the first in the order."
             ),
         }
-        if any(near_fields(self.app.types[entity], self.names.of(entity))):
+        if self._there("Near", entity):
             made["near"] = GraphQLArgument(self.types[f"{type}Near"], description=NEAR)
         if self.app.types[entity].search is not None:
             made["search"] = GraphQLArgument(GraphQLString, description=SEARCH)
@@ -509,18 +517,13 @@ def _key(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames)
     return GraphQLEnumType(name, values, description=f"Fields that tell one of the {names.many} from all others.")
 
 
-def near_fields(entity: ObjectType, names: EntityNames) -> Iterator[tuple[str, Field]]:
-    """The fields whose values are near to each other or far, by GraphQL name."""
-    return aggregates.fields_for(entity, names, lambda type: isinstance(type, GeoPointType | VectorType))
-
-
 def _near(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
     made = {
         shown: GraphQLInputField(
             schema.types["GeoNear" if isinstance(field.type, GeoPointType) else "VectorNear"],
             description=field.description or None,
         )
-        for shown, field in near_fields(entity, names)
+        for shown, field in aggregates.fields_for(entity, names, measurable)
     }
     return GraphQLInputObjectType(name, made, description="One field, and what its value is to be near to.")
 
@@ -609,7 +612,7 @@ def _edge(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames
                 description="How well it meets `search`: 1 or more with all the words, less with words like them.",
                 extensions={"reads": Reads("placing")},
             )
-        if any(near_fields(entity, names)):
+        if schema._there("Near", entity.name):
             made["distance"] = GraphQLField(
                 GraphQLFloat,
                 description="How far it is from what `near` names: in metres, or as the metric of vectors has it.",
@@ -669,6 +672,13 @@ def _order_by(schema: TypedSchema, name: str, entity: ObjectType, names: EntityN
 
     return GraphQLInputObjectType(name, fields, description="One field to order by, and which way.")
 
+
+def measurable(type: FieldType) -> bool:
+    """Whether values are near to each other or far."""
+    return isinstance(type, GeoPointType | VectorType)
+
+
+ONLY_WITH = {**aggregates.ONLY_WITH, "Near": measurable}
 
 Make = Callable[[TypedSchema, str, ObjectType, EntityNames], GraphQLNamedType]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+from graphql import build_schema, validate_schema
 
 from tests import build
 from tests.build import Collections, entity, field, link
@@ -214,6 +215,13 @@ def test_the_schema_can_be_downloaded_and_asked(crm: Crm) -> None:
     assert "deals(" in sdl.text
     asked = crm.typed.data('{__type(name: "Company") {fields {name description}}}')
     assert {"name": "name", "description": "As on the door"} in asked["__type"]["fields"]
+
+
+def test_the_schema_is_one_that_clients_can_be_made_from(stoa: Stoa, admin: Person, crm: Crm) -> None:
+    reader = build.reader(stoa, admin, f"app:{crm.app.app_id}:companies.read")
+    for person in (admin, reader):
+        sdl = person.client.get(f"/graphql/{crm.app.app_id}/schema.graphql").text
+        assert validate_schema(build_schema(sdl)) == []
 
 
 def test_doors_that_are_closed(stoa: Stoa, crm: Crm) -> None:

@@ -1,8 +1,11 @@
 """Full-text search: what is declared is indexed, what is searched is found, ranked and paged, in one statement."""
 
 import random
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from tests import build
 from tests.apps.test_changes import installed
 from tests.build import entity, field, link
 from tests.graph.listening import listening
-from tests.harness import Person, Stoa
+from tests.harness import Databases, Person, Stoa, running, settled
 from tests.typed.asking import Typed
 from tests.typed.test_subscriptions import told
 
@@ -309,3 +312,27 @@ def test_a_list_of_what_is_found_stays_as_it_is(stoa: Stoa, admin: Person) -> No
         app.create("people", name="Bob Baker")
         changed = told(events, "peopleLive")["changed"]
         assert changed == [{"index": 0, "node": {"name": "Bob Baker"}}, {"index": 1, "node": {"name": "Ann"}}]
+
+
+def test_where_the_database_has_no_trigrams_typos_are_refused_by_name(
+    databases: Databases, postgres_superuser_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    url = databases.new()
+    name = urlsplit(url).path.removeprefix("/")
+
+    async def without_trigrams() -> None:
+        connection = await asyncpg.connect(postgres_superuser_url.replace("/stoa?", f"/{name}?", 1))
+        await connection.execute("DROP EXTENSION pg_trgm CASCADE")
+        await connection.close()
+
+    settled(without_trigrams())
+    with running(url, valkey_url, tmp_path) as server:
+        admin = server.person("admin")
+        manifest = build.manifest(people(), TEAMS, dialect="stoa")
+        answer = admin.client.post("/api/v1/apps", json=manifest)
+        assert (answer.status_code, answer.json()["field"]) == (400, "people.search.typos")
+        assert answer.json()["error"].endswith('install it, or declare "typos": false')
+        assert admin.client.get(f"/api/v1/apps/{manifest['appId']}").status_code == 404
+        app = build.app(admin, people({**SEARCHED, "typos": False}), TEAMS, dialect="stoa")
+        app.create("people", name="Ann Miller")
+        assert found(Typed.of(app), "ann mill") == ["Ann"]
