@@ -4,8 +4,7 @@ Mapped classes go through SQLAlchemy; compiled statements of reading operations 
 one statement is one round trip. A writing operation has one connection and one transaction for both.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -58,20 +57,14 @@ class Database:
         await self._pool.close()
         await self._anew.close()
 
-    @asynccontextmanager
-    async def unit(self, *, writes: bool, single: bool = False) -> "AsyncIterator[DatabaseUnit]":
-        """A unit of work, rolled back unless it is committed.
+    def unit(self, *, writes: bool, single: bool = False) -> "DatabaseUnit":
+        """A unit of work for an `async with` block, rolled back at its end unless it is committed.
 
         Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
         """
         if writes:
-            unit = DatabaseUnit(self._engine, self._pool, writes=True, single=single)
-        else:
-            unit = DatabaseUnit(self._reading, self._pool, self._look_ups)
-        try:
-            yield unit
-        finally:
-            await unit.close()
+            return DatabaseUnit(self._engine, self._pool, writes=True, single=single)
+        return DatabaseUnit(self._reading, self._pool, self._look_ups)
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself. Raises StatementRefused, TimedOut, Unavailable."""
@@ -165,6 +158,12 @@ class DatabaseUnit:
         self._concluded = False
         self._session: AsyncSession | None = None
         self.uses = 0
+
+    async def __aenter__(self) -> "DatabaseUnit":
+        return self
+
+    async def __aexit__(self, *_problem: object) -> None:
+        await self.close()
 
     async def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """What `work` makes of the session."""
