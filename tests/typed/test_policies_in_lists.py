@@ -117,3 +117,30 @@ def test_fields_that_are_hidden_in_some_rows_are_searched_in_the_others(firms: F
     assert [edge["node"]["name"] for edge in answer["near"]["edges"]] == ["Acme"]
     assert answer["within"] == {"totalCount": 0}
     assert (answer["a"], answer["b"]) == ({"name": "Acme"}, None)
+
+
+def test_many_to_many_links_lead_to_what_is_seen(stoa: Stoa, admin: Person) -> None:
+    links = field("firm_ids", "many_to_many", references={"entity": "firms", "field": "id"})
+    owned = entity("firms", field("name"), field("owner_id", "user"), policies=[OWN])
+    app = build.app(admin, owned, entity("groups", field("name"), links), dialect="stoa")
+    verbs = ("firms.read:own", "groups.read", "groups.create", "groups.update")
+    reader = build.reader(stoa, admin, *(f"app:{app.app_id}:{verb}" for verb in verbs))
+    mine, other = (app.create("firms", name="f", owner_id=whose.id)["id"] for whose in (reader, admin))
+    group = app.create("groups", name="hers", firm_ids=[mine, other])
+    typed = Typed.of(app).as_(reader)
+    create = "mutation($v: GroupCreate!) {createGroup(values: $v) {firmIds firms {totalCount}}}"
+    update = "mutation($id: ID!, $v: GroupUpdate!) {updateGroup(id: $id, values: $v) {firmIds}}"
+    nowhere = ("CONFLICT", "foreign key constraint violated: 'firm_ids' links to a record that is not there")
+    for firm in (other, group["id"]):
+        assert typed.error(create, v={"name": "new", "firmIds": [mine, firm]}) == nowhere
+        assert typed.error(update, id=group["id"], v={"name": "new", "firmIds": [firm]}) == nowhere
+    assert app.query("groups")["data"] == [group]
+    made = typed.data(create, v={"name": "his", "firmIds": [mine]})["createGroup"]
+    assert made == {"firmIds": [mine], "firms": {"totalCount": 1}}
+    query = "{groups(orderBy: {name: ASC}) {nodes {name firms {totalCount nodes {id}}}}}"
+    assert [node["firms"] for node in typed.data(query)["groups"]["nodes"]] == [
+        {"totalCount": 1, "nodes": [{"id": mine}]},
+        {"totalCount": 1, "nodes": [{"id": mine}]},
+    ]
+    some = '{groups(where: {firms: {some: {id: {eq: "%s"}}}}) {totalCount}}'
+    assert [typed.data(some % firm)["groups"]["totalCount"] for firm in (mine, other)] == [2, 0]
