@@ -27,6 +27,7 @@ POLL_S = 1.0
 UNSETTLED_POLL_S = 0.02  # while an event is committed but an older transaction still runs
 GATHERED_S = 0.02  # what is committed within this time after a reading, or a message to others, waits for the next one
 BATCH = 100  # rows read at once, with their values: what this takes of memory
+ASKED_AT_ONCE = 4  # watches about a change: as many connections
 WAITING_MAX = 1_000  # changes a slow listener may be behind
 WAITING_BYTES_MAX = 8 * 2**20  # and what they may hold
 POSITION_MAX = 2**63 - 1
@@ -108,8 +109,16 @@ class _Listener:
 class OutboxFeed:
     """See `domain.kernel.events.Feed`. `started` before use, `stopped` after."""
 
-    def __init__(self, fetch: Fetch, valkey_url: str | None, hear: Callable[[UUID, str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        valkey_url: str | None,
+        hear: Callable[[UUID, str, dict[str, Any]], None],
+        ask: Fetch | None = None,
+    ) -> None:
         self._fetch = fetch
+        self._ask = ask or fetch  # about a change: the log is read in another way
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._valkey: redis.Redis | None = redis.Redis.from_url(valkey_url) if valkey_url else None
         self._hear = hear
         self._wake = asyncio.Event()
@@ -253,28 +262,33 @@ class OutboxFeed:
         topic = (row["tenant_id"], row["app_id"], row["entity"])
         seen: dict[str, RecordChange | Gone | None] = {}
         change = None
-        while unasked := [li for li in self._listeners.get(topic, ()) if li.asks not in seen]:
+        while unasked := {li.asks: li.watch for li in self._listeners.get(topic, ()) if li.asks not in seen}:
             if not row["loaded"]:
                 row = (await self._fetch(Statement(_ONE_SQL, (row["id"],))))[0]
             change = change or _change(row)
-            try:
-                seen[unasked[0].asks] = await self._seen(change, unasked[0].watch)
-            except Gone as gone:
-                seen[unasked[0].asks] = gone
+            told = await asyncio.gather(*(self._seen_or_gone(change, watch) for watch in unasked.values()))
+            seen.update(zip(unasked, told, strict=True))
         for listener in list(self._listeners.get(topic, ())):
-            told = seen[listener.asks]
-            if isinstance(told, RecordChange) and not listener.tell(told):
-                told = Gone("the reader was too slow; resume from the last cursor it has")
-            if isinstance(told, Gone):
-                listener.end(told)
+            one = seen[listener.asks]
+            if isinstance(one, RecordChange) and not listener.tell(one):
+                one = Gone("the reader was too slow; resume from the last cursor it has")
+            if isinstance(one, Gone):
+                listener.end(one)
                 self.leave(listener)
+
+    async def _seen_or_gone(self, change: RecordChange, watch: Watch) -> RecordChange | Gone | None:
+        try:
+            return await self._seen(change, watch)
+        except Gone as gone:
+            return gone
 
     async def _seen(self, change: RecordChange, watch: Watch) -> RecordChange | None:
         """The change as a watch has it told, if it does at all. Raises Gone when nobody can tell."""
         if not watch.asks:
             return change
         try:
-            rows = await self._fetch(_asking(change, watch))
+            async with self._asking:
+                rows = await self._ask(_asking(change, watch))
         except StatementRefused as refused:
             raise Gone("what was declared has changed, and the condition speaks of what is no more") from refused
         if not any(row["told"] for row in rows):

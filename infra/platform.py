@@ -67,7 +67,7 @@ class Platform:
         self.observer = Operations()
         tokens = JwtTokens(settings.keys)
         self.principals = Principals(tokens, database.fetch)
-        self.feed = OutboxFeed(database.fetch_anew, valkey_url, self._hear)
+        self.feed = OutboxFeed(database.fetch_anew, valkey_url, self._hear, ask=database.fetch)
         self.passwords = Argon2Passwords()
         self.limits = CountedLimits(settings.keys[0].secret, valkey_url)
         self.outbound = HttpOutbound(settings.outbound_networks)
