@@ -307,10 +307,10 @@ COMPLEX = {
 def test_what_is_too_complex_is_refused_at_once(prepared: Documents, name: str) -> None:
     took_s = []
     for _ in range(3):  # the best of three, since the machine does other things too
-        started = time.perf_counter()
+        started = time.thread_time()
         with pytest.raises(DocumentRefused) as refused:
             prepared.operation(COMPLEX[name], None, {}, anonymous=False)
-        took_s.append(time.perf_counter() - started)
+        took_s.append(time.thread_time() - started)
     assert {code_of(coded(error, "")) for error in refused.value.errors} == {Code.QUERY_TOO_COMPLEX}
     assert min(took_s) < 0.05
 
@@ -331,10 +331,10 @@ WRONG = {
 def test_what_is_wrong_is_refused_soon(prepared: Documents, name: str) -> None:
     took_s = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         with pytest.raises(DocumentRefused) as refused:
             prepared.operation(WRONG[name], None, {}, anonymous=False)
-        took_s.append(time.perf_counter() - started)
+        took_s.append(time.thread_time() - started)
     assert Code.INVALID_INPUT in {code_of(coded(error, "")) for error in refused.value.errors}
     assert min(took_s) < 0.1
 
@@ -351,9 +351,9 @@ def test_the_largest_documents_that_pass_are_validated_soon(prepared: Documents)
     for source in largest:
         took_s = []
         for number in range(3):
-            started = time.perf_counter()
+            started = time.thread_time()
             prepared.operation(source + " " * number, None, {"i": "x"}, anonymous=False)
-            took_s.append(time.perf_counter() - started)
+            took_s.append(time.thread_time() - started)
         assert min(took_s) < 0.1, source[:60]
 
 
