@@ -70,6 +70,22 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
+class Untrue:
+    """The part is false or unknown."""
+
+    part: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One field against another one of the record, both of one type."""
+
+    field: Field
+    op: Op
+    other: Field
+
+
+@dataclass(frozen=True, slots=True)
 class Linked:
     """The record that a link field leads to, of that entity, meets the part."""
 
@@ -132,7 +148,7 @@ class Near:
     within: Any = None
 
 
-Condition: TypeAlias = Test | All | AnyOf | Not | Linked | Linking | SharedWith | Sought | Near
+Condition: TypeAlias = Test | All | AnyOf | Not | Untrue | Compared | Linked | Linking | SharedWith | Sought | Near
 
 ALWAYS = All()
 

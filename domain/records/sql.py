@@ -18,6 +18,7 @@ from domain.records.query import (
     ALWAYS,
     All,
     AnyOf,
+    Compared,
     Condition,
     Key,
     Linked,
@@ -30,6 +31,7 @@ from domain.records.query import (
     SharedWith,
     Sought,
     Test,
+    Untrue,
 )
 from domain.records.types import EnumType, FieldType, IntegerType, NumberType
 
@@ -158,6 +160,10 @@ def condition(schema: AppSchema, tested: Condition, params: Params, alias: str =
             return _joined(schema, parts, params, alias, " OR ", "false")
         case Not(part):
             return f"NOT ({condition(schema, part, params, alias)})"
+        case Untrue(part):
+            return f"({condition(schema, part, params, alias)}) IS NOT TRUE"
+        case Compared(field, op, other):
+            return field.type.compared(value(field, alias), INFIX[op], value(other, alias))
         case Linked():
             return _linked(schema, tested, params, alias)
         case Linking():

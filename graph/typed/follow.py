@@ -9,7 +9,7 @@ from domain.kernel.events import Watch
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.later import Later
 from domain.records.live import watch_of
-from domain.records.query import ALWAYS, All, AnyOf, Condition, Linked, Linking, Not
+from domain.records.query import ALWAYS, All, AnyOf, Condition, Linked, Linking, Not, Untrue
 from domain.records.select import Compiler
 from domain.records.selection import Edges, Listing, Many, Nodes, One, RecordPart, Source
 from graph.typed.compile import TYPENAME, QueryCompiler, first_of, selections_of
@@ -122,7 +122,7 @@ def _mentioned(where: Condition) -> Iterator[str]:
         case Linked() | Linking():
             yield where.entity
             yield from _mentioned(where.part)
-        case Not(part):
+        case Not(part) | Untrue(part):
             yield from _mentioned(part)
         case All(parts) | AnyOf(parts):
             for part in parts:

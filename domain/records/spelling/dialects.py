@@ -7,6 +7,8 @@ from typing import Any
 from domain.records.declared import ObjectType
 from domain.records.query import Condition
 from domain.records.spelling.native import NativeReader
+from domain.records.spelling.objectify import ObjectifyReader
+from domain.records.spelling.objectql import ObjectqlReader
 from domain.records.spelling.reader import Reader
 from domain.records.spelling.rootcx import RootcxReader
 
@@ -16,9 +18,16 @@ class Dialect(StrEnum):
 
     STOA = "stoa"
     ROOTCX = "rootcx"
+    OBJECTQL = "objectql"
+    OBJECTIFY = "objectify"
 
 
-READERS: Mapping[Dialect, type[Reader]] = {Dialect.STOA: NativeReader, Dialect.ROOTCX: RootcxReader}
+READERS: Mapping[Dialect, type[Reader]] = {
+    Dialect.STOA: NativeReader,
+    Dialect.ROOTCX: RootcxReader,
+    Dialect.OBJECTQL: ObjectqlReader,
+    Dialect.OBJECTIFY: ObjectifyReader,
+}
 
 
 def condition_of(where: Any, dialect: Dialect, type: ObjectType) -> Condition:

@@ -1,5 +1,6 @@
 """Reading conditions written as JSON objects: what all spellings share."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from domain.records.types import NotOfType, within_reach
 DEPTH_MAX = 20
 TESTS_MAX = 500
 LIST_MAX = 10_000
+_WILD, _ESCAPED = re.compile(r"[\\%_]"), r"\\\g<0>"  # what a pattern does not take as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,18 @@ class Reader:
         if op in (Op.LIKE, Op.ILIKE) and _ends_in_escape(operand):
             raise Invalid(path, f"{path} must not end with a \\ that stands for nothing")
         return Test(field, op, operand)
+
+    def like(self, field: Field, op: Op, text: Any, path: str, *, before: str, after: str) -> Condition:
+        """The field holds a text as it is, with anything before or after it (`%`) or nothing."""
+        if not isinstance(text, str):
+            raise Invalid(path, f"{path} must be a text")
+        return self.test(field, op, f"{before}{_WILD.sub(_ESCAPED, text)}{after}", path)
+
+    def bounds(self, value: Any, path: str) -> tuple[Any, Any]:
+        """The two ends of a range."""
+        if not isinstance(value, list) or len(value) != 2 or None in value:
+            raise Invalid(path, f"{path} must be a list of two values, the lower and the upper bound")
+        return value[0], value[1]
 
     def flag(self, value: Any, path: str) -> bool:
         """The operand of a null test."""
