@@ -392,7 +392,9 @@ class Runner:
     ) -> "Stream":
         """The stream. Raises what it is refused with."""
         async with self._units.unit(writes=False) as unit:  # holds no connection between two statements
-            ctx = self._ctx(caller, unit)
+            ctx, known = self._ctx(caller, unit), self._principals.changes
+            if caller.token is not None:  # so that nothing which has changed since the caller came is overlooked
+                ctx.actor = await self._principals.actor(caller.token)
             source = await operation.subscribe(variables, ctx)
             if isinstance(source, ExecutionResult):
                 raise _Refused(Answer.of(source))
@@ -403,7 +405,7 @@ class Runner:
             self._open.discard(stream)
             self._finished(operation, caller, last, started)
 
-        stream = Stream(reader, ctx, caller, self._principals, over)
+        stream = Stream(reader, ctx, caller, self._principals, known, over)
         self._open.add(stream)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_again())
@@ -443,6 +445,7 @@ class Stream:
         ctx: Ctx,
         caller: Caller,
         principals: Principals,
+        known: int,
         over: Callable[[Answer], None],
     ) -> None:
         self._reader = reader
@@ -450,7 +453,7 @@ class Stream:
         self._caller = caller
         self._principals = principals
         self._over = over
-        self._known = -1
+        self._known = known  # the changes of rights that the caller was last looked at after
         self._last: Answer | None = None
         self._closed = False
 
