@@ -125,6 +125,13 @@ def document(entity: ObjectType, *, logged: bool = False) -> str:
     return entity.once("logged document" if logged else "document", made)
 
 
+def _named(entity: ObjectType) -> Sequence[str]:
+    """The fields of the row as they are shown, under their names."""
+    return entity.once(
+        "named", lambda: [f"{shown(declared, ROW)} AS {quoted(name)}" for name, declared in entity.columns.items()]
+    )
+
+
 def logged_row(schema: AppSchema, entity: ObjectType) -> str:
     """The row `ROW` that the log's JSON object `LOGGED` was made of: a FROM item.
 
@@ -384,6 +391,12 @@ class Select:
     def whole(self) -> Statement:
         """One row: `rows`, a JSON array as text; `returned`, their number; and `total` if it was asked for."""
         params = Params()
+        if not self.window_total and self.linked is None:  # the cheapest way there is to make a row JSON
+            inner = self._inner(params, _named(self.entity))
+            return Statement(
+                f"SELECT coalesce(json_agg(p.*), '[]')::text AS rows, count(*) AS returned FROM ({inner}) p",
+                tuple(params.values),
+            )
         counted = [f"{ROW}.{COUNTED} AS total"] if self.window_total else []
         inner = self._inner(params, [self._document(params), *counted])
         total = ", coalesce(max(p.total), 0) AS total" if self.window_total else ""
