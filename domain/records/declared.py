@@ -178,11 +178,6 @@ class ObjectType:
         """Those of them that the table has a column for."""
         return {name: field for name, field in self.columns.items() if field.stored}
 
-    @cached_property
-    def insertions(self) -> dict[tuple[str, ...], Statement]:
-        """The statements that make records of some of the fields, by their names: kept by who makes them."""
-        return {}
-
     def in_schema(self, schema_name: str) -> "ObjectType":
         """The type with its tables in that schema, for what is computed of other tables."""
         placed = tuple(
@@ -220,6 +215,14 @@ class AppSchema:
     types: Mapping[str, ObjectType] = field(default_factory=dict)
     # The same as callers see it, by the keys they hold; see `domain.records.policies.seen_by`.
     seen: "dict[frozenset[str], AppSchema]" = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def insertions(self) -> dict[tuple[str, ...], Statement]:
+        """The statements that make records, by the names of the entity and of the fields: kept by who makes them.
+
+        They are this declaration's: another caller, who is bound by other policies, has another.
+        """
+        return {}
 
     @cached_property
     def has_policies(self) -> bool:

@@ -30,7 +30,7 @@ BULK_MAX = 1000
 ROWS_MAX = 100_000  # what a list without a limit may come to
 OFFSET_MAX = 10_000_000
 
-INSERTIONS_MAX = 64  # statements kept of an entity: one for each set of fields that records are made with
+INSERTIONS_MAX = 500  # statements kept of an app: one for each set of fields that its records are made with
 
 
 class _Mark:
@@ -342,12 +342,12 @@ def _insertion(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | No
     text, by = str(json_of(rows)), author(ctx)
     if told is not None or by.hooks:
         return sql.insert(at.schema, at.entity, fields, text, by, told)
-    names, known = tuple([field.name for field in fields]), at.entity.insertions
-    made = known.get(names)
+    key, known = (at.entity.name, *[field.name for field in fields]), at.schema.insertions
+    made = known.get(key)
     if made is None:
         if len(known) >= INSERTIONS_MAX:
             known.clear()
-        made = known[names] = sql.insert(at.schema, at.entity, fields, _ROWS, Author(_USER, _DELEGATOR, _DOOR))
+        made = known[key] = sql.insert(at.schema, at.entity, fields, _ROWS, Author(_USER, _DELEGATOR, _DOOR))
     given = {_ROWS: text, _USER: by.user_id, _DELEGATOR: by.delegator_id, _DOOR: by.door}
     return Statement(
         made.sql, tuple([given.get(value, value) if type(value) is _Mark else value for value in made.args])
