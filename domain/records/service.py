@@ -51,7 +51,8 @@ async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     id = record_id(ctx, app_id, id)
 
     async def read(at: Opened) -> RawJson:
-        found = await _refused_as_declared(at, ctx.look_up(sql.look_up(at.schema, at.entity), _id_operand(at, id)))
+        operand = _id_operand(at, id)
+        found = await _refused_as_declared(at, ctx.look_up(sql.look_up(at.schema, at.entity), operand))
         if found is None:
             raise _missing(id)
         return RawJson(found)
@@ -70,8 +71,11 @@ async def _as_declared(ctx: Ctx, app_id: str, entity: str, read: Callable[[Opene
 
 def _id_operand(at: Opened, id: str) -> object:
     """The id as the entity's ids are. Raises Missing where they are of a kind that is never a UUID."""
+    type = at.entity.columns["id"].type
+    if isinstance(type, ListType):  # which no list of ids could hold
+        raise _missing(id)
     try:
-        return at.entity.columns["id"].type.operand(id)
+        return type.operand(id)
     except NotOfType:
         raise _missing(id) from None
 
