@@ -101,7 +101,7 @@ def crashes(app: App, work: Callable[[], Any], host: RunningHost) -> str:
     """How the worker crashed by that, as its log has it."""
     with listening(app.person, app.id) as log:
         work()
-        said = eventually(lambda: [text for text in log.messages("system") if "worker crashed" in text], 15)
+        said = eventually(lambda: [text for text in log.messages("system") if "worker crashed" in text], 30)
     crash: str = said[0]
     return crash
 
@@ -209,7 +209,9 @@ def test_a_fork_bomb_stays_in_its_box(admin: Person, host: RunningHost) -> None:
     namespace = namespace_of(host, "bomb")
     with listening(admin, "bomb"):
         count = app.rpc("explode").json()
-    assert isinstance(count, int) or "crash" in str(count)  # or it took too much memory first
+    assert (
+        isinstance(count, int) or "crash" in str(count) or "memory" in str(count)
+    )  # or it took too much of that first
     assert not isinstance(count, int) or count < 64
     app.stop()
     eventually(lambda: not inhabitants(namespace), 2)
