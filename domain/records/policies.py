@@ -52,6 +52,7 @@ class PolicyReader(NativeReader):
         link, dot, rest = key.partition(".")
         if not dot:
             return super()._entry(key, value, path, depth)
+        self.refuse_deep(path, depth)
         field = self.type.columns.get(link)
         if field is None or field.link is None or field.link.target not in self._schema.types:
             raise Invalid(path, f"'{link[:80]}' of '{self.type.name}' is not a link to an entity of the app")

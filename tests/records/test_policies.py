@@ -420,6 +420,7 @@ def test_a_live_list_follows_who_may_see_what(sales: Sales) -> None:
         ({"name": "p", "can": ["read"], "where": {"n": {"actor": "id"}}}, "where.n.eq"),
         ({"name": "p", "can": ["read"], "where": {"a": {"actor": "name"}}}, "where.a.actor"),
         ({"name": "p", "can": ["read"], "where": {"a.b": 1}}, "where.a.b"),
+        ({"name": "p", "can": ["read"], "where": {".".join(["up"] * 40 + ["a"]): "x"}}, "where.up."),
         ({"name": "p", "can": ["read"], "where": {"SHARED": "all"}}, "where.SHARED"),
         ({"name": "p", "can": ["read"], "where": {"EXISTS": [{"entity": "x", "by": "a"}]}}, "where.EXISTS.0.entity"),
         ({"name": "p", "can": ["read"], "where": {"EXISTS": [{"entity": "e", "by": "a"}]}}, "where.EXISTS.0.by"),
@@ -428,7 +429,7 @@ def test_a_live_list_follows_who_may_see_what(sales: Sales) -> None:
     ],
 )
 def test_a_policy_that_says_nothing_clear_is_refused(admin: Person, policy: dict[str, Any], path: str) -> None:
-    declared = build.manifest(entity("e", field("a"), field("n", "number"), policies=[policy]))
+    declared = build.manifest(entity("e", field("a"), field("n", "number"), link("up", "e"), policies=[policy]))
     answer = admin.client.post("/api/v1/apps", json=declared)
     assert answer.status_code == 400, answer.text
     assert f"dataContract.0.policies.0.{path}" in answer.text

@@ -43,10 +43,14 @@ class Reader:
     def _object(self, where: Any, path: str, depth: int) -> Condition:
         if not isinstance(where, dict):
             raise Invalid(path, f"{path} must be an object")
-        if depth > DEPTH_MAX:
-            raise Invalid(path, f"{self.path} is nested too deeply: at most {DEPTH_MAX} levels")
+        self.refuse_deep(path, depth)
         parts = [self._entry(key, value, f"{path}.{key}", depth) for key, value in where.items()]
         return parts[0] if len(parts) == 1 else All(parts)
+
+    def refuse_deep(self, path: str, depth: int) -> None:
+        """Raises Invalid where that many levels are too many."""
+        if depth > DEPTH_MAX:
+            raise Invalid(path, f"{self.path} is nested too deeply: at most {DEPTH_MAX} levels")
 
     def _entry(self, key: str, value: Any, path: str, depth: int) -> Condition:
         words = self.words
