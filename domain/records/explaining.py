@@ -14,11 +14,9 @@ from domain.kernel.rawjson import RawJson
 from domain.kernel.unit import OfCaller, Statement
 from domain.records import sql
 from domain.records.declared import AppSchema, ObjectType
-from domain.records.opening import record_id
+from domain.records.opening import id_operand, record_id
 from domain.records.policies import bound_by, compiled, seen_by
 from domain.records.sql import ROW, Params, condition, relation
-from domain.records.subject import missing
-from domain.records.types import NotOfType
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ async def explain(ctx: Ctx, app_id: str, entity: str, user_id: UUID, verb: Verb,
     given = await access.given(ctx, user_id)
     grants = Grants(key for keys in given.values() for key in keys)
     declared = schema.types[entity]
-    operand = None if id is None else _operand(declared, record_id(ctx, app_id, id))
+    operand = None if id is None else id_operand(declared, record_id(ctx, app_id, id))
     holds = {} if id is None else await _holds(ctx, schema, declared, user_id, operand)
     key = record_key(app_id, entity, verb)
     said = [
@@ -98,13 +96,6 @@ def _verdict(verb: Verb, whole: bool, said: Sequence[PolicySaid], one: bool, see
     if one and not meant:
         return False, f"the record is not one of the rows of {', '.join(bound)}"
     return True, f"they may as far as {', '.join(meant if one else bound)} goes"
-
-
-def _operand(entity: ObjectType, id: str) -> object:
-    try:
-        return entity.columns["id"].type.operand(id)
-    except NotOfType:
-        raise missing(id) from None
 
 
 async def _holds(ctx: Ctx, schema: AppSchema, entity: ObjectType, user_id: UUID, id: object) -> dict[str, bool]:

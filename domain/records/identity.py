@@ -14,11 +14,11 @@ from domain.apps.model import App
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid
 from domain.kernel.rawjson import RawJson, json_of
-from domain.kernel.unit import Statement, StatementRefused
+from domain.kernel.unit import Statement
 from domain.records.declared import Field, Identity, ObjectType
 from domain.records.naming import literal, quoted
 from domain.records.opening import Opened, may_verb, seen
-from domain.records.refusals import record_refusal
+from domain.records.refusals import refused_as_declared
 from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import ROW, Params, Told, condition, document
 from domain.records.sql import source as rows_of
@@ -77,10 +77,8 @@ async def federated(ctx: Ctx, kind: str, query: FederatedQuery) -> Federated:
     entities = await _participants(ctx, kind)
     if not entities:
         return Federated(RawJson("[]"), 0)
-    try:
-        row = (await ctx.fetch(_statement(entities, query)))[0]
-    except StatementRefused as refused:
-        raise record_refusal(entities[0].schema, entities[0].entity, refused) from refused
+    asked = ctx.fetch(_statement(entities, query))
+    row = (await refused_as_declared(entities[0].schema, entities[0].entity, asked))[0]
     return Federated(RawJson(row["rows"]), row["total"])
 
 

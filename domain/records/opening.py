@@ -13,6 +13,7 @@ from domain.kernel.errors import Invalid, Missing
 from domain.kernel.ids import parse_uuid
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.policies import bound_by, seen_by
+from domain.records.types import ListType, NotOfType
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,19 @@ def record_id(ctx: Ctx, app_id: str, id: str) -> str:
     if parsed is None:
         raise Invalid("id", f"invalid UUID: '{id[:80]}'")
     return str(parsed)
+
+
+def id_operand(entity: ObjectType, id: str) -> object:
+    """The id as the entity's ids are. Raises Missing where they are of a kind that is never a UUID."""
+    type = entity.columns["id"].type
+    if isinstance(type, ListType):  # which no list of ids could hold
+        raise missing(id)
+    try:
+        return type.operand(id)
+    except NotOfType:
+        raise missing(id) from None
+
+
+def missing(id: str) -> Missing:
+    """The one wording for a record that is not there."""
+    return Missing(f"record '{id}' not found")

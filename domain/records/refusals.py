@@ -1,5 +1,8 @@
 """What PostgreSQL refuses about records, in the words of the declaration. SQL is never shown."""
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from domain.kernel.errors import Conflict, Denied, DomainError, Invalid, Unavailable
 from domain.kernel.unit import FOREIGN_KEY_STATES, UNIQUE_STATE, StatementRefused
 from domain.records.declared import AppSchema, ObjectType
@@ -10,6 +13,9 @@ NOWHERE = "foreign key constraint violated: '{field}' links to a record that is 
 RESTRICT_STATE = "23001"
 POLICY_STATE = "SR001"  # raised by stoa.refused_record
 SCHEMA_CHANGED_STATES = ("42703", "42P01", "3F000", "42804", "42883", "0A000")
+
+
+T = TypeVar("T")
 
 
 class DeclarationChanged(Unavailable):
@@ -45,6 +51,14 @@ def record_refusal(schema: AppSchema, entity: ObjectType, refused: StatementRefu
     if state in SCHEMA_CHANGED_STATES:
         return DeclarationChanged(f"the declaration of '{entity.name}' has just changed; try again", retry_after_s=1)
     return refused
+
+
+async def refused_as_declared(schema: AppSchema, entity: ObjectType, asked: Awaitable[T]) -> T:
+    """What PostgreSQL answers. Raises what `record_refusal` makes of a refusal."""
+    try:
+        return await asked
+    except StatementRefused as refused:
+        raise record_refusal(schema, entity, refused) from refused
 
 
 def outside(entity: ObjectType) -> Denied:

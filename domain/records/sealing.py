@@ -10,12 +10,12 @@ from typing import Any
 from domain.access.permissions import Verb, reveal_key
 from domain.audit import service as audit
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Invalid, Missing
+from domain.kernel.errors import Invalid
 from domain.kernel.ids import uuid7
 from domain.kernel.secret import SecretText
 from domain.kernel.unit import Statement
 from domain.records.naming import quoted
-from domain.records.opening import Opened, opened, record_id
+from domain.records.opening import Opened, id_operand, missing, opened, record_id
 from domain.records.sql import ROW, Params, source
 from domain.records.types import SecretType
 from domain.secrets import in_rows
@@ -57,10 +57,13 @@ async def reveal(ctx: Ctx, app_id: str, entity: str, id: str, field: str) -> Sec
     if declared is None or not isinstance(declared.type, SecretType):
         raise Invalid("field", f"'{field[:80]}' is not a secret field of '{entity}'")
     params, type = Params(), at.entity.columns["id"].type
-    parts, picked = in_rows.parts_of(f"{ROW}.{quoted(field)}"), f"{ROW}.id = {params.add(type.operand(id), type.bound)}"
+    parts, picked = (
+        in_rows.parts_of(f"{ROW}.{quoted(field)}"),
+        f"{ROW}.id = {params.add(id_operand(at.entity, id), type.bound)}",
+    )
     sql = f"SELECT {parts} FROM {source(at.schema, at.entity, params)} {ROW} WHERE {picked}"
     rows = await ctx.fetch(Statement(sql, tuple(params.values)))
     if not rows:
-        raise Missing(f"record '{id}' not found")
+        raise missing(id)
     await audit.note(ctx, audit.Note(entity, id, "REVEAL", after={"field": field}, app_id=app_id))
     return in_rows.revealed(ctx, app_id, id, rows[0])

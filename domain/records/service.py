@@ -8,19 +8,19 @@ import orjson
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Invalid, Missing, TooComplex
+from domain.kernel.errors import Invalid, TooComplex
 from domain.kernel.page import FIRST_DEFAULT, bounded_first, seal_cursor, unseal_cursor
 from domain.kernel.rawjson import RawJson, array_of, json_of
-from domain.kernel.unit import Statement, StatementRefused
+from domain.kernel.unit import Statement
 from domain.records import searching, sql
 from domain.records.declared import SYSTEM_FIELDS, Field, ObjectType
 from domain.records.identity import chosen_apps, linked_records
-from domain.records.later import read_operand
+from domain.records.later import Later, filled, read_operand
 from domain.records.linking import linked_fields, write_links
-from domain.records.opening import Opened, opened, record_id
+from domain.records.opening import Opened, id_operand, missing, opened, record_id
 from domain.records.policies import of_any_row
 from domain.records.query import All, Op, Order, Sought, Test
-from domain.records.refusals import DeclarationChanged, outside, record_refusal
+from domain.records.refusals import DeclarationChanged, outside, refused_as_declared
 from domain.records.sealing import named, sealed_row, sealed_rows
 from domain.records.spelling.dialects import Dialect, condition_of
 from domain.records.sql import Author, Select, Told
@@ -29,15 +29,7 @@ from domain.records.types import MASK, ListType, NotOfType, SecretType
 BULK_MAX = 1000
 ROWS_MAX = 100_000  # what a list without a limit may come to
 OFFSET_MAX = 10_000_000
-
 INSERTIONS_MAX = 500  # statements kept of an app: one for each set of fields that its records are made with
-
-
-class _Mark:
-    """Where in a statement that is kept something stands that is another in each run."""
-
-
-_ROWS, _USER, _DELEGATOR, _DOOR = _Mark(), _Mark(), _Mark(), _Mark()
 
 T = TypeVar("T")
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
@@ -51,10 +43,10 @@ async def get(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:
     id = record_id(ctx, app_id, id)
 
     async def read(at: Opened) -> RawJson:
-        operand = _id_operand(at, id)
-        found = await _refused_as_declared(at, ctx.look_up(sql.look_up(at.schema, at.entity), operand))
+        operand = id_operand(at.entity, id)
+        found = await refused_as_declared(at.schema, at.entity, ctx.look_up(sql.look_up(at.schema, at.entity), operand))
         if found is None:
-            raise _missing(id)
+            raise missing(id)
         return RawJson(found)
 
     return await _as_declared(ctx, app_id, entity, read)
@@ -69,46 +61,24 @@ async def _as_declared(ctx: Ctx, app_id: str, entity: str, read: Callable[[Opene
         return await read(await opened(ctx, app_id, entity, Verb.READ))
 
 
-def _id_operand(at: Opened, id: str) -> object:
-    """The id as the entity's ids are. Raises Missing where they are of a kind that is never a UUID."""
-    type = at.entity.columns["id"].type
-    if isinstance(type, ListType):  # which no list of ids could hold
-        raise _missing(id)
-    try:
-        return type.operand(id)
-    except NotOfType:
-        raise _missing(id) from None
-
-
 def _has_id(at: Opened, id: str) -> Test:
-    """Which record has this id. Raises Missing as `_id_operand` does."""
-    return Test(at.entity.columns["id"], Op.EQ, _id_operand(at, id))
-
-
-def _missing(id: str) -> Missing:
-    return Missing(f"record '{id}' not found")
+    """Which record has this id. Raises Missing as `id_operand` does."""
+    return Test(at.entity.columns["id"], Op.EQ, id_operand(at.entity, id))
 
 
 def _one(rows: Rows, id: str) -> RawJson:
     if not rows:
-        raise _missing(id)
+        raise missing(id)
     return RawJson(rows[0]["doc"])
 
 
 async def _fetch(ctx: Ctx, at: Opened, statement: Statement) -> Rows:
-    return await _refused_as_declared(at, ctx.fetch(statement))
+    return await refused_as_declared(at.schema, at.entity, ctx.fetch(statement))
 
 
 async def _conclude(ctx: Ctx, at: Opened, statement: Statement) -> Rows:
     """Run the statement that is all that its operation does."""
-    return await _refused_as_declared(at, ctx.conclude(statement))
-
-
-async def _refused_as_declared(at: Opened, found: Awaitable[T]) -> T:
-    try:
-        return await found
-    except StatementRefused as refused:
-        raise record_refusal(at.schema, at.entity, refused) from refused
+    return await refused_as_declared(at.schema, at.entity, ctx.conclude(statement))
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +222,21 @@ def author(ctx: Ctx) -> Author:
     )
 
 
+def as_given(name: str) -> Later:
+    """A value of each run that is taken as it is."""
+    return Later(name, (), name, lambda value: value)
+
+
+# Who writes, in a statement that is kept, and what it has beside.
+AUTHOR = Author(as_given("author user"), as_given("author delegator"), as_given("author door"))
+ROWS = as_given("rows")
+
+
+def author_values(author: Author) -> dict[str, Any]:
+    """What a run fills `AUTHOR` with."""
+    return {"author user": author.user_id, "author delegator": author.delegator_id, "author door": author.door}
+
+
 async def create(ctx: Ctx, app_id: str, entity: str, values: Any) -> RawJson:
     """Store a new record. Fields left out take their default. Raises Denied, Missing, Conflict, Invalid."""
     at = await opened(ctx, app_id, entity, Verb.CREATE)
@@ -351,11 +336,8 @@ def _insertion(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | No
     if made is None:
         if len(known) >= INSERTIONS_MAX:
             known.clear()
-        made = known[key] = sql.insert(at.schema, at.entity, fields, _ROWS, Author(_USER, _DELEGATOR, _DOOR))
-    given = {_ROWS: text, _USER: by.user_id, _DELEGATOR: by.delegator_id, _DOOR: by.door}
-    return Statement(
-        made.sql, tuple([given.get(value, value) if type(value) is _Mark else value for value in made.args])
-    )
+        made = known[key] = sql.insert(at.schema, at.entity, fields, ROWS, AUTHOR)
+    return Statement(made.sql, filled(made.args, {ROWS.variable: text, **author_values(by)}))
 
 
 async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> list[RawJson]:
@@ -364,9 +346,9 @@ async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: To
     rows = await sealed_rows(ctx, at, named(rows) if links else rows)
     stored = await _fetch(ctx, at, _insertion(ctx, at, rows, told))
     for row in rows if links else ():
-        await write_links(ctx, at, links, _id_operand(at, row["id"]), row)
+        await write_links(ctx, at, links, id_operand(at.entity, row["id"]), row)
     if links and told is None:
-        ids = [_id_operand(at, row["id"]) for row in rows]
+        ids = [id_operand(at.entity, row["id"]) for row in rows]
         stored = await _fetch(ctx, at, sql.by_ids(at.schema, of_any_row(at.entity), ids))
     return [RawJson(row["doc"]) for row in stored]
 
@@ -384,8 +366,8 @@ async def update(ctx: Ctx, app_id: str, entity: str, id: str, changes: Any) -> R
     if not links:
         return await _changed(ctx, at, await _conclude(ctx, at, statement), id)
     await _changed(ctx, at, await _fetch(ctx, at, statement), id)
-    await write_links(ctx, at, links, _id_operand(at, id), row)
-    return _one(await _fetch(ctx, at, sql.by_id(at.schema, of_any_row(at.entity), _id_operand(at, id))), id)
+    await write_links(ctx, at, links, id_operand(at.entity, id), row)
+    return _one(await _fetch(ctx, at, sql.by_id(at.schema, of_any_row(at.entity), id_operand(at.entity, id))), id)
 
 
 async def _changed(ctx: Ctx, at: Opened, rows: Rows, id: str) -> RawJson:
@@ -396,10 +378,12 @@ async def _changed(ctx: Ctx, at: Opened, rows: Rows, id: str) -> RawJson:
 
 
 async def refuse_unchanged(ctx: Ctx, at: Opened, id: str) -> NoReturn:
-    """Say why a record was not changed: raises Denied where the caller may see it, Missing where not even that."""
-    if at.entity.guard is not None and await _fetch(ctx, at, sql.by_id(at.schema, at.entity, _id_operand(at, id))):
+    """Say why a record was not changed. Raises Denied where the caller may see it; Missing where not even that."""
+    if at.entity.guard is not None and await _fetch(
+        ctx, at, sql.by_id(at.schema, at.entity, id_operand(at.entity, id))
+    ):
         raise outside(at.entity)
-    raise _missing(id)
+    raise missing(id)
 
 
 async def delete(ctx: Ctx, app_id: str, entity: str, id: str) -> RawJson:

@@ -6,11 +6,10 @@ from datetime import datetime
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Missing
-from domain.kernel.unit import Statement, StatementRefused
-from domain.records.opening import Opened, opened, record_id
-from domain.records.refusals import record_refusal
+from domain.kernel.unit import Statement
+from domain.records.opening import Opened, id_operand, missing, opened, record_id
+from domain.records.refusals import refused_as_declared
 from domain.records.sql import ROW, Params, source
-from domain.records.types import NotOfType
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +45,11 @@ async def find(ctx: Ctx, at: Opened, id: str, lock: str = "") -> Subject | None:
     """The record with this id, or None."""
     type = at.entity.columns["id"].type
     try:
-        operand = type.operand(id)
-    except NotOfType:
+        operand = id_operand(at.entity, id)
+    except Missing:
         return None
     params = Params()
     picked = f"{ROW}.id = {params.add(operand, type.column)}"
     sql = f"SELECT {ROW}.created_at FROM {source(at.schema, at.entity, params)} {ROW} WHERE {picked}"
-    try:
-        rows = await ctx.fetch(Statement(sql + lock, tuple(params.values)))
-    except StatementRefused as refused:
-        raise record_refusal(at.schema, at.entity, refused) from refused
+    rows = await refused_as_declared(at.schema, at.entity, ctx.fetch(Statement(sql + lock, tuple(params.values))))
     return Subject(at, id, rows[0]["created_at"]) if rows else None
-
-
-def missing(id: str) -> Missing:
-    """The one wording for a record that is not there."""
-    return Missing(f"record '{id}' not found")

@@ -18,12 +18,12 @@ from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.events import LOGGED
 from domain.kernel.page import Page, PageArgs, bounded_first, seal_cursor, unseal_cursor
 from domain.kernel.rawjson import RawJson
-from domain.kernel.unit import Statement, StatementRefused
+from domain.kernel.unit import Statement
 from domain.records import service
 from domain.records.opening import Opened, opened, record_id
 from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, declared, entry, shown
 from domain.records.policies import Guard
-from domain.records.refusals import record_refusal
+from domain.records.refusals import refused_as_declared
 from domain.records.sql import Params, condition, logged_row
 
 PURGED_AT_ONCE = 1000
@@ -146,10 +146,7 @@ async def _entries(ctx: Ctx, at: Opened, wanted: _Wanted) -> list[Entry]:
 
 async def _fetched(ctx: Ctx, at: Opened, statement: Statement) -> Sequence[Mapping[str, Any]]:
     """The rows. Raises Invalid where the caller's policies cannot be asked of a record declared otherwise then."""
-    try:
-        return await ctx.fetch(statement)
-    except StatementRefused as refused:
-        raise record_refusal(at.schema, at.entity, refused) from refused
+    return await refused_as_declared(at.schema, at.entity, ctx.fetch(statement))
 
 
 def _source(ctx: Ctx, at: Opened, wanted: _Wanted, params: Params) -> str:

@@ -12,7 +12,7 @@ from domain.kernel.page import Page, PageArgs, bounded_first, seal_cursor, unsea
 from domain.kernel.rawjson import RawJson
 from domain.kernel.unit import Statement
 from domain.records import service, trash
-from domain.records.opening import Opened, opened, record_id
+from domain.records.opening import Opened, missing, opened, record_id
 from domain.records.past import (
     AFTERWARDS,
     ENTRY,
@@ -26,7 +26,7 @@ from domain.records.past import (
     shown,
 )
 from domain.records.sql import Params
-from domain.records.subject import find, missing
+from domain.records.subject import find
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,12 @@ from domain.kernel.bounded import Bounded
 from domain.kernel.ctx import Actor, Ctx
 from domain.kernel.errors import DomainError, Invalid, Missing
 from domain.kernel.seal import Seal
-from domain.kernel.unit import Statement, StatementRefused
+from domain.kernel.unit import Statement
 from domain.records import searching
 from domain.records.declared import AppSchema
 from domain.records.later import structure
 from domain.records.policies import seen_by
-from domain.records.refusals import DeclarationChanged, record_refusal
+from domain.records.refusals import DeclarationChanged, refused_as_declared
 from domain.records.types import NotOfType
 from graph import limits
 from graph.broadcast import Wanted
@@ -180,12 +180,10 @@ class TypedSchemas:
         plan = self._plan(operation, given)
         if plan.about is None:
             return spliced(plan, {})
-        try:
-            if plan.key is not None:
-                return spliced(plan, {"r0": await ctx.look_up(*plan.look_up(given))})
-            rows = await ctx.fetch(Statement(plan.sql, plan.args(given)))
-        except StatementRefused as refused:
-            raise record_refusal(operation.schema.app, plan.about, refused) from refused
+        app = operation.schema.app
+        if plan.key is not None:
+            return spliced(plan, {"r0": await refused_as_declared(app, plan.about, ctx.look_up(*plan.look_up(given)))})
+        rows = await refused_as_declared(app, plan.about, ctx.fetch(Statement(plan.sql, plan.args(given))))
         return spliced(plan, rows[0])
 
     async def _mutated(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:

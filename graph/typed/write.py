@@ -14,7 +14,7 @@ from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Conflict, Invalid, TooComplex
 from domain.kernel.rawjson import json_of
-from domain.kernel.unit import Statement, StatementRefused
+from domain.kernel.unit import Statement
 from domain.records import nested, service, sql
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.later import Later, Read, filled
@@ -23,11 +23,12 @@ from domain.records.nested import Tree
 from domain.records.opening import Opened
 from domain.records.policies import of_any_row
 from domain.records.query import All, Condition, Op, Test
-from domain.records.refusals import record_refusal
+from domain.records.refusals import refused_as_declared
 from domain.records.sealing import sealed_row
 from domain.records.select import Compiler
 from domain.records.selection import Constant, One, RecordPart, Source, Value
-from domain.records.sql import ROW, Author, Params, Told
+from domain.records.service import AUTHOR, author_values
+from domain.records.sql import ROW, Params, Told
 from domain.records.types import MASK, NotOfType, SecretType
 from graph.typed.compile import TYPENAME, QueryCompiler
 from graph.typed.meaning import Writes
@@ -35,9 +36,7 @@ from graph.typed.names import EntityNames
 from graph.typed.schema import TypedSchema, unique_keys
 from graph.typed.where import TypedReader
 
-# The names under which a run has what no variable brings.
-USER, DELEGATOR, DOOR = "author user", "author delegator", "author door"
-SEALED = "sealed row"
+SEALED = "sealed row"  # the name under which a run has what no variable brings
 
 Variables: TypeAlias = Mapping[str, Any]
 
@@ -125,10 +124,7 @@ class Step:
         await service.refuse_unchanged(ctx, self.about, str(id))
 
     async def _told_by(self, rows: Awaitable[Sequence[Mapping[str, Any]]]) -> list[str]:
-        try:
-            return [row["doc"] for row in await rows]
-        except StatementRefused as refused:
-            raise record_refusal(self.about.schema, self.about.entity, refused) from refused
+        return [row["doc"] for row in await refused_as_declared(self.about.schema, self.about.entity, rows)]
 
 
 @dataclass(slots=True)
@@ -350,17 +346,9 @@ class _Root:
         return [field for name, field in self.entity.columns.items() if name in raw]
 
 
-AUTHOR = Author(
-    Later(USER, (), USER, lambda value: value),
-    Later(DELEGATOR, (), DELEGATOR, lambda value: value),
-    Later(DOOR, (), DOOR, lambda value: value),
-)
-
-
 def with_author(ctx: Ctx, variables: Variables) -> dict[str, Any]:
     """The variables, with who writes."""
-    author = service.author(ctx)
-    return {**variables, USER: author.user_id, DELEGATOR: author.delegator_id, DOOR: author.door}
+    return {**variables, **author_values(service.author(ctx))}
 
 
 def shown_name(names: EntityNames, raw: str) -> str:

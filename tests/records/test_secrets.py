@@ -81,6 +81,14 @@ def test_a_secret_is_replaced_kept_and_cleared(accounts: Collections) -> None:
     assert [revealed(accounts, row["id"], "pin") for row in many] == ["x", "y"]
 
 
+def test_ids_that_are_never_what_was_asked_for_have_no_record(admin: Person) -> None:
+    fields = [build.field("id", "number"), build.field("token", "secret")]
+    numbered = build.app(admin, build.entity("meters", *fields), dialect="stoa")
+    query = REVEAL.replace("accounts", "meters")
+    id = "0190a2b4-0000-7000-8000-000000000000"
+    assert admin.code(query, app=numbered.app_id, id=id) == "NOT_FOUND"
+
+
 def test_only_its_presence_can_be_asked_for(accounts: Collections) -> None:
     made = accounts.create("accounts", name="d", token="t", pin="1")
     for condition, total in (({"$isNull": False}, 1), ({"$isNull": True}, 0)):
