@@ -191,6 +191,7 @@ def test_agents_are_listed_by_name(admin: Person, remembering: Agent, strict: Ag
 
 
 def test_sessions_are_listed_newest_first_and_shown_with_their_calls(strict: Agent, admin: Person) -> None:
+    earlier = strict.ask("hi").last[1]["session_id"]
     asked = Background(strict, QUERY)
     strict.decide(asked.wait_for("approval_required")["approval_id"], "approve")
     run = asked.ended()
@@ -205,7 +206,7 @@ def test_sessions_are_listed_newest_first_and_shown_with_their_calls(strict: Age
     ]
     assert newest[0]["created_at"].endswith("+00")
     second = admin.client.get(f"{strict.path}/sessions?limit=1&offset=1").json()
-    assert second[0]["id"] != id
+    assert second[0]["id"] == earlier
     shown = admin.client.get(f"{strict.path}/sessions/{id}").json()
     assert (shown["totalTokens"], shown["turnCount"], shown["title"]) == (7, 1, None)
     question, answer = shown["messages"]

@@ -5,6 +5,7 @@ Each of these is deployed beside a neighbour, which is asked all the while and a
 
 import os
 import re
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from tests.harness import Person, Stoa
 from tests.workers.hosting import ECHO, App, RunningHost, deployed, eventually, hosting, listening
 
 MEMORY = 160 * 2**20
-PATIENCE_S = 1.5  # the machine may be busy with other things, too
+PATIENCE_S, AT_MOST_S = 1.5, 10.0  # the machine may be busy with other things, too
 
 PYTHON = """
 import ctypes, errno, json, os, signal, socket, subprocess, sys, threading, time, urllib.request
@@ -54,21 +55,22 @@ def neighbour(admin: Person, host: RunningHost) -> App:
 
 @pytest.fixture
 def unharmed(neighbour: App) -> Iterator[None]:
-    """The neighbour answers in time while the test runs."""
-    stopping, slowest = threading.Event(), [0.0]
+    """The neighbour answers in time while the test runs: always, and mostly at once."""
+    stopping, took = threading.Event(), list[float]()
 
     def ask() -> None:
         while not stopping.wait(0.05):
             began = time.monotonic()
             assert neighbour.call("echo", {"how": "well"}) == {"how": "well"}
-            slowest[0] = max(slowest[0], time.monotonic() - began)
+            took.append(time.monotonic() - began)
 
     asking = threading.Thread(target=ask)
     asking.start()
     yield
     stopping.set()
-    asking.join(10)
-    assert slowest[0] < PATIENCE_S
+    asking.join(AT_MOST_S)
+    assert not asking.is_alive()
+    assert (statistics.median(took) < PATIENCE_S, max(took) < AT_MOST_S) == (True, True), took
     assert neighbour.call("echo", {"and": "after"}) == {"and": "after"}
 
 
