@@ -3,7 +3,7 @@
 Every dialect's declaration (a RootCX manifest, ObjectOS metadata, an Objectify object type) parses into these.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -28,6 +28,7 @@ class OnDelete(StrEnum):
     SET_NULL = "set_null"
 
 
+STATEMENTS_MAX = 500  # kept of an app, for each set of policies that somebody is bound by
 SYSTEM_FIELDS = ("id", "created_at", "updated_at")  # every record has them; who writes cannot set them
 USERS = "core:users"  # the one target of links outside the app
 
@@ -217,12 +218,22 @@ class AppSchema:
     seen: "dict[frozenset[str], AppSchema]" = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
-    def insertions(self) -> dict[tuple[str, ...], Statement]:
-        """The statements that make records, by the names of the entity and of the fields: kept by who makes them.
-
-        They are this declaration's: another caller, who is bound by other policies, has another.
-        """
+    def _statements(self) -> dict[Hashable, Statement]:
         return {}
+
+    def statement(self, form: Hashable, make: Callable[[], Statement]) -> Statement:
+        """The statement of that form, kept from when it was first needed: so many of an app as may be kept.
+
+        It is this declaration's: another caller, who is bound by other policies, has another.
+        """
+        known = self._statements
+        found = known.get(form)
+        if found is None:
+            found = make()
+            if len(known) >= STATEMENTS_MAX:
+                known.clear()
+            known[form] = found
+        return found
 
     @cached_property
     def has_policies(self) -> bool:

@@ -32,6 +32,11 @@ class Later:
         return read_operand(self.read, found, self.path)
 
 
+def as_given(name: str) -> Later:
+    """A value of each run that is taken as it is."""
+    return Later(name, (), name, lambda value: value)
+
+
 def filled(values: Iterable[Any], variables: Mapping[str, Any]) -> tuple[Any, ...]:
     """The values of this run. Raises Invalid."""
     return tuple([value.value(variables) if isinstance(value, Later) else value for value in values])

@@ -40,13 +40,12 @@ async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
 
 def need_verb(ctx: Ctx, schema: AppSchema, entity: str, verb: Verb) -> None:
     """Raises Denied where the caller may do that to none of the entity's records."""
-    key = record_key(schema.app_id, entity, verb)
-    declared = schema.types.get(entity)
-    bound = None if declared is None else bound_by(schema, declared, verb, ctx.actor.grants)
-    for policy in bound or ():
-        ctx.need(policy_key(schema.app_id, entity, verb, policy.name))
-    if not bound:
-        ctx.need(key)
+    shown = seen_by(schema, ctx.actor.grants).types.get(entity)
+    held = None if shown is None or shown.guard is None else shown.guard.held[verb]
+    for one in held or ():
+        ctx.need(policy_key(schema.app_id, entity, verb, one.policy.name))
+    if not held:
+        ctx.need(record_key(schema.app_id, entity, verb))
 
 
 def may_verb(ctx: Ctx, schema: AppSchema, entity: ObjectType, verb: Verb) -> bool:

@@ -15,11 +15,11 @@ from domain.kernel.unit import Statement
 from domain.records import searching, sql
 from domain.records.declared import SYSTEM_FIELDS, Field, ObjectType
 from domain.records.identity import chosen_apps, linked_records
-from domain.records.later import Later, filled, read_operand
+from domain.records.later import Origin, as_given, filled, read_operand, traced
 from domain.records.linking import linked_fields, write_links
 from domain.records.opening import Opened, id_operand, missing, opened, record_id
 from domain.records.policies import of_any_row
-from domain.records.query import All, Op, Order, Sought, Test
+from domain.records.query import All, Condition, Op, Order, Sought, Test
 from domain.records.refusals import DeclarationChanged, outside, refused_as_declared
 from domain.records.sealing import named, sealed_row, sealed_rows
 from domain.records.spelling.dialects import Dialect, condition_of
@@ -29,7 +29,10 @@ from domain.records.types import MASK, ListType, NotOfType, SecretType
 BULK_MAX = 1000
 ROWS_MAX = 100_000  # what a list without a limit may come to
 OFFSET_MAX = 10_000_000
-INSERTIONS_MAX = 500  # statements kept of an app: one for each set of fields that its records are made with
+
+WHERE = "where"
+LIMIT, OFFSET = as_given("limit"), as_given("offset")
+EQUAL_BESIDE = frozenset({Dialect.STOA, Dialect.ROOTCX})  # where a value beside a field is what it must equal
 
 T = TypeVar("T")
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
@@ -98,6 +101,17 @@ class Query:
     search: str | None = None  # words to find; the best matches first where no order is asked for
     linked: Any = None  # whose records with the same identity to add: True, or the ids of apps
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for no more than that fields have these values."""
+        if self.search is not None or self.after is not None or self.linked is not None:
+            return False
+        if self.where is None:
+            return True
+        if not isinstance(self.where, dict) or self.dialect not in EQUAL_BESIDE:
+            return False
+        return not any(value is None or isinstance(value, dict | list) for value in self.where.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -120,6 +134,8 @@ async def find(ctx: Ctx, app_id: str, entity: str, query: Query, wanted: Collect
 
 
 async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) -> Found:
+    if query.is_plain and "rows" in wanted and "documents" not in wanted:
+        return await _plainly_found(ctx, at, query, total="total" in wanted)
     where = condition_of(query.where, query.dialect, at.entity)
     order = order_of(at.entity, query)
     if query.search is not None:
@@ -136,13 +152,41 @@ async def _found(ctx: Ctx, at: Opened, query: Query, wanted: Collection[str]) ->
     if "documents" in wanted:
         found = await _documents(ctx, at, query, select, scope)
     elif "rows" in wanted or select.window_total:
-        found = await _rows(ctx, at, select)
+        found = await _rows(ctx, at, select.whole(), counted=select.window_total)
     else:
         found = Found(None, (), (), has_next=False, total=None)
     if "total" in wanted and found.total is None:
-        counted = await _fetch(ctx, at, sql.count(at.schema, at.entity, where))
-        found = Found(found.rows, found.documents, found.cursors, found.has_next, counted[0]["total"])
+        found = replace(found, total=await _count(ctx, at, where))
     return found
+
+
+async def _plainly_found(ctx: Ctx, at: Opened, query: Query, *, total: bool) -> Found:
+    """What `_found` comes to, by a statement that is made once for all queries of this form."""
+    by, limit, offset = _ordered_by(at.entity, query), _limit(query), _offset(query)
+    counted = total and query.dialect is Dialect.ROOTCX
+
+    def made() -> Statement:
+        where = condition_of(traced(query.where, Origin(WHERE)), query.dialect, at.entity)
+        order, begin = _order(at.entity, by, query), OFFSET if offset else 0
+        return Select(at.schema, at.entity, where, order, LIMIT, begin, window_total=counted).whole()
+
+    form = (
+        "list", at.entity.name, query.dialect, tuple(query.where or ()),
+        by.name, query.descending, offset > 0, counted,
+    )  # fmt: skip
+    statement = at.schema.statement(form, made)
+    given = {WHERE: query.where, LIMIT.variable: limit, OFFSET.variable: offset}
+    found = await _rows(ctx, at, Statement(statement.sql, filled(statement.args, given)), counted=counted)
+    if total and not counted:
+        where = condition_of(query.where, query.dialect, at.entity)
+        found = replace(found, total=await _count(ctx, at, where))
+    return found
+
+
+async def _count(ctx: Ctx, at: Opened, where: Condition) -> int:
+    counted = await _fetch(ctx, at, sql.count(at.schema, at.entity, where))
+    total: int = counted[0]["total"]
+    return total
 
 
 def sought_of(entity: ObjectType, text: str) -> Sought:
@@ -155,6 +199,16 @@ def sought_of(entity: ObjectType, text: str) -> Sought:
 
 def order_of(entity: ObjectType, query: Query) -> list[Order]:
     """The order a query asks for, ended by the id. Raises Invalid."""
+    return _order(entity, _ordered_by(entity, query), query)
+
+
+def _order(entity: ObjectType, field: Field, query: Query) -> list[Order]:
+    order = [Order(field, query.descending)]
+    return order if field.name == "id" else [*order, Order(entity.columns["id"])]
+
+
+def _ordered_by(entity: ObjectType, query: Query) -> Field:
+    """The field that a query orders by. Raises Invalid."""
     name = query.order_by or "created_at"
     field = entity.columns.get(name)
     if field is None and query.dialect is Dialect.ROOTCX:
@@ -163,8 +217,7 @@ def order_of(entity: ObjectType, query: Query) -> list[Order]:
         raise Invalid("orderBy", f"unknown field '{name[:80]}' of '{entity.name}'")
     if not field.type.sortable and query.dialect is not Dialect.ROOTCX:
         raise Invalid("orderBy", f"records cannot be ordered by the {field.type.name} field '{name}'")
-    order = [Order(field, query.descending)]
-    return order if field.name == "id" else [*order, Order(entity.columns["id"])]
+    return field
 
 
 def _scope(at: Opened, query: Query) -> str:
@@ -195,15 +248,16 @@ def _offset(query: Query) -> int:
     return query.offset
 
 
-async def _rows(ctx: Ctx, at: Opened, select: Select) -> Found:
-    row = (await _fetch(ctx, at, select.whole()))[0]
+async def _rows(ctx: Ctx, at: Opened, statement: Statement, *, counted: bool) -> Found:
+    """What `Select.whole` tells."""
+    row = (await _fetch(ctx, at, statement))[0]
     if row["returned"] > ROWS_MAX:
         raise TooComplex(f"more than {ROWS_MAX} records: ask for a part of them with limit and offset", field="limit")
-    return Found(RawJson(row["rows"]), (), (), has_next=False, total=row["total"] if select.window_total else None)
+    return Found(RawJson(row["rows"]), (), (), has_next=False, total=row["total"] if counted else None)
 
 
 async def _documents(ctx: Ctx, at: Opened, query: Query, select: Select, scope: str) -> Found:
-    assert select.limit is not None
+    assert isinstance(select.limit, int)
     found = await _fetch(ctx, at, replace(select, limit=select.limit + 1, window_total=False).rowwise())
     page = found[: select.limit]
     documents = [RawJson(row["doc"]) for row in page]
@@ -220,11 +274,6 @@ def author(ctx: Ctx) -> Author:
     return Author(
         user_id=str(ctx.user()), delegator_id=str(delegator or ""), door=ctx.request.door, hooks=ctx.request.hooks
     )
-
-
-def as_given(name: str) -> Later:
-    """A value of each run that is taken as it is."""
-    return Later(name, (), name, lambda value: value)
 
 
 # Who writes, in a statement that is kept, and what it has beside.
@@ -331,12 +380,8 @@ def _insertion(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | No
     text, by = str(json_of(rows)), author(ctx)
     if told is not None or by.hooks:
         return sql.insert(at.schema, at.entity, fields, text, by, told)
-    key, known = (at.entity.name, *[field.name for field in fields]), at.schema.insertions
-    made = known.get(key)
-    if made is None:
-        if len(known) >= INSERTIONS_MAX:
-            known.clear()
-        made = known[key] = sql.insert(at.schema, at.entity, fields, ROWS, AUTHOR)
+    form = ("insert", at.entity.name, *[field.name for field in fields])
+    made = at.schema.statement(form, lambda: sql.insert(at.schema, at.entity, fields, ROWS, AUTHOR))
     return Statement(made.sql, filled(made.args, {ROWS.variable: text, **author_values(by)}))
 
 

@@ -11,6 +11,7 @@ from domain.records import searching
 from domain.records.computed import Links
 from domain.records.declared import AppSchema, ObjectType
 from domain.records.declared import Field as DeclaredField
+from domain.records.later import Later
 from domain.records.naming import literal, quoted
 from domain.records.plan import column_type
 from domain.records.policies import POLICY, Guard, maskable
@@ -366,8 +367,8 @@ class Select:
     entity: ObjectType
     where: Condition
     order: Sequence[Order]
-    limit: int | None
-    offset: int = 0
+    limit: int | Later | None
+    offset: int | Later = 0
     after: Sequence[str | None] | None = None
     window_total: bool = False
     linked: "Told | None" = None  # SQL of the row's document, where that is more than the row

@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
-from domain.records.later import Later, TracedLeaf, TracedList, TracedObject, origin_of, plain, read_operand, scattered
+from domain.records.later import TracedLeaf, TracedList, plain, scattered
 from domain.records.query import All, Condition, Linked, Linking, Not, Op
 from domain.records.spelling.native import NativeReader
 from domain.records.spelling.reader import LIST_MAX
@@ -85,11 +85,6 @@ class TypedReader(NativeReader):
         return self.operand(value, path, read_all)
 
     def operand(self, value: Any, path: str, read: Any) -> Any:
-        if isinstance(value, TracedLeaf | TracedList | TracedObject):
-            origin = origin_of(value)
-            assert origin is not None
-            read_operand(read, plain(value), path)
-            return Later(origin.variable, origin.steps, path, read)
         if scattered(value):
             raise Invalid(path, f"{path} must be written out, or be a variable as a whole")
         return super().operand(value, path, read)

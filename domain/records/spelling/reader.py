@@ -7,8 +7,9 @@ from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
+from domain.records.later import Later, origin_of, plain, read_operand
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Not, Op, Test
-from domain.records.types import NotOfType, within_reach
+from domain.records.types import within_reach
 
 DEPTH_MAX = 20
 TESTS_MAX = 500
@@ -138,11 +139,10 @@ class Reader:
         return value
 
     def operand(self, value: Any, path: str, read: Callable[[Any], Any]) -> Any:
-        """The operand as the field's type reads it. Raises Invalid."""
-        try:
-            return read(value)
-        except NotOfType as wrong:
-            raise Invalid(path, f"{path} {wrong}") from wrong
+        """The operand as the field's type reads it; of a traced value, how that of each run is read. Raises Invalid."""
+        origin = origin_of(value)
+        found = read_operand(read, value if origin is None else plain(value), path)
+        return found if origin is None else Later(origin.variable, origin.steps, path, read)
 
 
 # The operands of what is to be within reach: the two degrees of the place, and the metres.
