@@ -91,6 +91,7 @@ class _Variable:
     name: str
     type: GraphQLInputType
     default: Any  # Undefined for none
+    mutable: bool  # each execution has a default of its own
     required: bool
     leaf: Any  # its scalar or enum; None for lists and objects
 
@@ -98,7 +99,8 @@ class _Variable:
     def of(cls, name: str, type: Any, default: Any) -> "_Variable":
         """The variable of that type."""
         bare = get_nullable_type(type)
-        return cls(name, type, default, is_non_null_type(type), bare if is_leaf_type(bare) else None)
+        leaf = bare if is_leaf_type(bare) else None
+        return cls(name, type, default, _is_mutable(default), is_non_null_type(type), leaf)
 
     def coerced(self, value: Any) -> Any:
         """A value that was given, as its type reads it; Undefined for one that does not fit."""
@@ -143,7 +145,7 @@ class CompiledOperation:
             value = given.get(variable.name, Undefined)
             if value is Undefined:
                 if variable.default is not Undefined:
-                    coerced[variable.name] = _own(variable.default)
+                    coerced[variable.name] = deepcopy(variable.default) if variable.mutable else variable.default
                 elif variable.required:
                     return None
                 continue
@@ -162,12 +164,28 @@ class _Argument:
     variable: str | None
     value: Any  # Undefined for none
     required: bool
+    mutable: bool  # each execution has a value of its own
 
 
 class _Info(strawberry.Info[Ctx, None]):
-    """What a resolver is told of its field. What is selected below it is worked out once."""
+    """What a resolver is told of its field: what is selected below is worked out once, what few ask for then."""
 
     selected_fields: Any = None
+
+    def __init__(self, resolved: "_Resolved", run: _Run) -> None:
+        self._resolved = resolved
+        self._run = run
+        self._field = resolved.declared
+        self.selected_fields = resolved.selected
+
+    @property
+    def context(self) -> Ctx:
+        """Who asks, and what for."""
+        return self._run.ctx
+
+    @cached_property
+    def _raw_info(self) -> GraphQLResolveInfo:  # type: ignore[override]
+        return self._resolved.info_of(self._run.ctx, self._run.variables)
 
 
 @dataclass
@@ -203,9 +221,9 @@ class _Resolved:
             read = attrgetter(self.declared.python_name)
             return lambda source, _run: read(source)
         if self._is_plain:
-            return self._direct
+            return self._direct()
         resolve: Any = self.definition.resolve
-        return lambda source, run: resolve(source, self._raw_info(run), **self._arguments(run))
+        return lambda source, run: resolve(source, self.info_of(run.ctx, run.variables), **self._arguments(run))
 
     def failed(self, problem: Exception, where: Where) -> _Failed:
         """The failure of the field, or of what is inside of it."""
@@ -232,27 +250,29 @@ class _Resolved:
                 found.append((name, declared.python_name))
         return found
 
-    def _direct(self, source: Any, run: _Run) -> Any:
+    def _direct(self) -> Callable[[Any, _Run], Any]:
         resolver = self.declared.base_resolver
-        arguments = self._arguments(run)
-        given = {python: arguments[name] for name, python in self._named if name in arguments}
-        if resolver.info_parameter is not None:
-            info = _Info(_raw_info=self._raw_info(run), _field=self.declared)
-            info.selected_fields = self._selected
-            given[resolver.info_parameter.name] = info
-        return resolver(source, **given) if resolver.self_parameter else resolver(**given)
+        call, of_source, named = resolver.wrapped_func, resolver.self_parameter is not None, self._named
+        told = None if resolver.info_parameter is None else resolver.info_parameter.name
+
+        def direct(source: Any, run: _Run) -> Any:
+            arguments = self._arguments(run)
+            given = {python: arguments[name] for name, python in named if name in arguments}
+            if told is not None:
+                given[told] = _Info(self, run)
+            return call(source, **given) if of_source else call(**given)
+
+        return direct
 
     @cached_property
-    def _selected(self) -> Any:
+    def selected(self) -> Any:
         """What is selected below, by name: the arguments in there are nothing to rely on."""
         return strawberry.Info(
-            _raw_info=self._info_of(None, VariableValues({}, {})), _field=self.declared
+            _raw_info=self.info_of(None, VariableValues({}, {})), _field=self.declared
         ).selected_fields
 
-    def _raw_info(self, run: _Run) -> GraphQLResolveInfo:
-        return self._info_of(run.ctx, run.variables)
-
-    def _info_of(self, ctx: Ctx | None, variables: VariableValues) -> GraphQLResolveInfo:
+    def info_of(self, ctx: Ctx | None, variables: VariableValues) -> GraphQLResolveInfo:
+        """What graphql-core tells a resolver."""
         return GraphQLResolveInfo(
             self.nodes[0].name.value,
             self.nodes,
@@ -289,7 +309,7 @@ class _Resolved:
                     return None
                 value = coerce_input_literal(node, argument.type)
             if node is not None or value is not Undefined:
-                taken.append(_Argument(name, variable, value, is_non_null_type(argument.type)))
+                taken.append(_Argument(name, variable, value, is_non_null_type(argument.type), _is_mutable(value)))
         return taken
 
     def _arguments(self, run: _Run) -> dict[str, Any]:
@@ -298,9 +318,10 @@ class _Resolved:
             return get_argument_values(self.definition, self.nodes[0], run.variables)
         found, variables = {}, run.variables.coerced
         for argument in self._taken:
-            value = _own(argument.value)
-            if argument.variable is not None:
-                value = variables.get(argument.variable, value)
+            if argument.variable in variables:
+                value = variables[argument.variable]
+            else:
+                value = deepcopy(argument.value) if argument.mutable else argument.value
             if argument.required and (value is None or value is Undefined):
                 return get_argument_values(self.definition, self.nodes[0], run.variables)  # which says what is wrong
             if value is not Undefined:
@@ -490,9 +511,8 @@ def _of(part: _Part, source: Any, run: _Run, where: Where) -> Any:
         return None
 
 
-def _own(value: Any) -> Any:
-    """The value, for one execution to do with as it likes."""
-    return deepcopy(value) if isinstance(value, dict | list) else value
+def _is_mutable(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _has_variable(node: Any) -> bool:

@@ -66,8 +66,7 @@ class RunnerBackend:
         self, handle: Any, variables: Mapping[str, Any], caller: RestCaller, idempotency_key: str | None
     ) -> Result:
         """Execute a query or mutation."""
-        given = {name: files.sent(value) for name, value in variables.items()}
-        return _result(await self._runner.run(handle, given, caller.inner, idempotency_key))
+        return _result(await self._runner.run(handle, files.received(variables), caller.inner, idempotency_key))
 
     async def stream(self, handle: Any, variables: Mapping[str, Any], caller: RestCaller) -> Result | Results:
         """Begin a subscription."""

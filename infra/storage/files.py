@@ -1,6 +1,6 @@
 """Files on their way between the REST engine and the domain."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,10 +39,14 @@ class SentFile:
             raise Invalid("file", refused.message) from refused
 
 
-def sent(value: Any) -> Any:
-    """A variable's value, with the files in it as the domain takes them."""
+def received(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables, with the files among them as the domain takes them."""
+    return {name: _sent(value) if isinstance(value, Upload | list) else value for name, value in variables.items()}
+
+
+def _sent(value: Any) -> Any:
     if isinstance(value, list):
-        return [sent(part) for part in value]
+        return [_sent(part) for part in value]
     return SentFile(value) if isinstance(value, Upload) else value
 
 

@@ -20,6 +20,7 @@ from rest_compat.engine.answers import (
     accepts,
     cookie_header,
     dumped,
+    of_type,
     send_bytes,
     text_headers,
     with_defaults,
@@ -43,6 +44,7 @@ from rest_compat.engine.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
+READ_MAX, READ_CHARS_MAX = 2_000, 1_000  # addresses that are remembered as they were read, and how long one may be
 SHORT_BYTES_MAX = 2**20  # what is so short at most is no file that somebody sends for minutes
 
 _BRACES = re.compile(r"\{[^}]*\}")
@@ -80,6 +82,7 @@ class RestAdapter:
         self._spelled: dict[str, RouteDocument] = {}
         self._uploads = Uploads()
         self._closing = Closing()
+        self._read: dict[tuple[str | bytes, ...], Bound] = {}  # requests that are no more than their address
         for system in systems:
             for route in routes_of(system, read_documents(system.folder), self.schema, backend.prepare):
                 self._enter(route)
@@ -162,7 +165,9 @@ class RestAdapter:
         message = f"{exchange.method[:20]} is not allowed here, {endpoint.allowed} are"
         await exchange.refuse(system, Refusal("METHOD_NOT_ALLOWED", message, headers=allow))
 
-    async def _guarded(self, route: Route | ByHand, values: list[str], exchange: Exchange, receive: Receive) -> None:
+    async def _guarded(
+        self, route: Route | ByHand, values: Sequence[str], exchange: Exchange, receive: Receive
+    ) -> None:
         """Answer, whatever happens; an answer that breaks off in the middle stays broken off."""
         try:
             if isinstance(route, ByHand):
@@ -176,7 +181,7 @@ class RestAdapter:
             if not exchange.started:
                 await exchange.refuse(route.system, Refusal("INTERNAL", "internal error"))
 
-    async def _route(self, route: Route, values: list[str], exchange: Exchange, receive: Receive) -> None:
+    async def _route(self, route: Route, values: Sequence[str], exchange: Exchange, receive: Receive) -> None:
         call = Call(exchange.scope, receive, values, route.body_bytes_max)
         try:
             await self._called(route, call, exchange, receive)
@@ -192,7 +197,7 @@ class RestAdapter:
         if route.navigation:
             exchange.keep_nothing()
         info = CallInfo(exchange.meta.request_id, exchange.client_ip)
-        caller = await self.backend.caller(route.system.token(call.request), info)
+        caller = await self.backend.caller(route.system.token(exchange.request_headers), info)
         refusal = await self.backend.admit(compiled.handle, caller)
         if refusal is not None:
             raise refusal
@@ -206,7 +211,21 @@ class RestAdapter:
                 await self._run(route, bound, caller, exchange, receive)
 
     async def _bound(self, route: Route, call: Call, exchange: Exchange, caller: Caller) -> Bound:
-        """The call as the operation's variables. Who may be a stranger here is asked for a credential first."""
+        """The call as the operation's variables. Addresses that come again are read once."""
+        if not route.compiled.binding.by_address:
+            return await self._newly_bound(route, call, exchange, caller)
+        address = (route.label, *call.path_values, call.request.scope["query_string"])
+        bound = self._read.get(address)
+        if bound is None:
+            bound = await self._newly_bound(route, call, exchange, caller)
+            if sum(map(len, address)) <= READ_CHARS_MAX:
+                if len(self._read) >= READ_MAX:
+                    del self._read[next(iter(self._read))]
+                self._read[address] = bound
+        return bound.again()
+
+    async def _newly_bound(self, route: Route, call: Call, exchange: Exchange, caller: Caller) -> Bound:
+        """As `_bound`. Who may be a stranger here is asked for a credential first."""
         try:
             return await route.compiled.binding.bind(call, self._filler(exchange, caller))
         except Refusal as refusal:
@@ -258,9 +277,9 @@ class RestAdapter:
             await self._file(shaped.body, exchange, receive, headers)
         else:
             body, media_type = _encoded(route, shaped.body, exchange.meta, status)
-            kind = {"content-type": media_type} if media_type else {}
-            also = PAGE_HEADERS if route.page is not None else {}
-            await exchange.reply(status, body, with_defaults(headers, {**kind, **also}))
+            kind = [] if media_type is None else of_type(media_type)
+            also = text_headers(PAGE_HEADERS) if route.page is not None else []
+            await exchange.reply(status, body, with_defaults(headers, [*kind, *also]))
 
     def _head(self, shaped: Shaped) -> Headers:
         """The headers and cookies that the data has for the answer."""
@@ -339,7 +358,7 @@ async def _redirect(exchange: Exchange, status: int, target: Any, headers: Heade
     """Send the caller elsewhere: to where a header says, or else to the body."""
     if target is None and not any(name == b"location" for name, _ in headers):
         raise Refusal("NOT_FOUND", "there is nowhere to go")
-    await send_bytes(exchange.send, status, b"", with_defaults(headers, {"location": str(target)}))
+    await send_bytes(exchange.send, status, b"", with_defaults(headers, text_headers({"location": str(target)})))
 
 
 def _encoded(route: Route, body: Any, meta: Meta, status: int) -> tuple[bytes, str | None]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote
@@ -43,10 +44,16 @@ def _header_value(name: str, value: str) -> bytes:
     return clean.encode("ascii")
 
 
-def with_defaults(headers: Headers, defaults: Mapping[str, str]) -> Headers:
+@lru_cache(64)
+def of_type(media_type: str) -> Headers:
+    """The header that says what a body is."""
+    return text_headers({"content-type": media_type})
+
+
+def with_defaults(headers: Headers, defaults: Headers) -> Headers:
     """The headers, and those of the defaults that aren't among them."""
     present = {name for name, _ in headers}
-    return [*headers, *(pair for pair in text_headers(defaults) if pair[0] not in present)]
+    return [*headers, *[pair for pair in defaults if pair[0] not in present]]
 
 
 def cookie_header(cookie: Mapping[str, Any], value: str | None, *, secure: bool) -> tuple[bytes, bytes]:
@@ -94,7 +101,7 @@ def matches(tag: str, header: str | None) -> bool:
 
 def accepts(header: str | None, media_type: str) -> bool:
     """Whether an `Accept` takes the media type: the range that fits closest decides."""
-    if header is None or not header.strip():
+    if header is None or header.strip() in ("", "*/*"):
         return True
     name = media_type.partition(";")[0].strip().lower()
     closest = (name, f"{name.partition('/')[0]}/*", "*/*")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from rest_compat.engine.call import FORMS, JSON, Call, Form, Texts, is_json
+from rest_compat.engine.call import FORMS, JSON, Call, Form, Texts, Upload, is_json
 from rest_compat.engine.errors import INVALID, Refusal, invalid, together
 from rest_compat.engine.reading import Steps, cased, is_list, is_nested, part_name, unknown
 from rest_compat.engine.slots import ANYTHING, IN_BODY, Filled, Slot, Wanted, default_of, problems
@@ -62,6 +62,11 @@ class Binding:
         """Whether an empty body is none."""
         return any(want.required and any(slot.whole_body for slot in want.slots) for want in self.wanted)
 
+    @cached_property
+    def by_address(self) -> bool:
+        """Whether the variables depend on nothing but the address."""
+        return not self.fills and all(slot.place in ("PATH", "QUERY") for want in self.wanted for slot in want.slots)
+
     async def bind(self, call: Call, fill: Callable[[str], Any]) -> "Bound":
         """The variables. Raises Refusal with the name of the value, as the caller knows it."""
         bound = Bound(self)
@@ -70,7 +75,9 @@ class Binding:
         wrong = list(source.unknown())
         for want in self.wanted:
             try:
-                found = await source.find(want, wrong)
+                if want.takes_file:
+                    await source.read_file()
+                found = source.find(want, wrong)
             except Refusal as refusal:
                 if refusal.code != INVALID:
                     raise
@@ -118,6 +125,7 @@ class _Source:
         self._path = dict(zip(binding.path_parameters, call.path_values, strict=True))
         self._form: Form | None = None
         self._body: Any = _ABSENT  # as JSON
+        self._upload: Upload | None = None  # the body itself
 
     async def read_body(self) -> None:
         """Read the body as JSON or as a form, whichever is wanted and came; a raw one waits for who takes it."""
@@ -139,37 +147,44 @@ class _Source:
         if system.unknown_fields is Extra.REFUSE and isinstance(self._body, dict) and "" not in binding.field_names:
             yield from (unknown("field", name) for name in self._body if name not in binding.field_names)
 
-    async def find(self, want: Wanted, wrong: list[Refusal]) -> Found | None:
+    async def read_file(self) -> None:
+        """Begin with a body that is a file."""
+        if self._form is None and self._body is _ABSENT and self._upload is None:
+            self._upload = await self._call.raw()
+
+    def find(self, want: Wanted, wrong: list[Refusal]) -> Found | None:
         """The value in the first slot that has one. Raises Refusal; what is wrong inside it is added to `wrong`."""
         for slot in want.slots:
-            found = await self._at(slot, wrong)
+            found = self._at(slot, wrong)
             if found is not None:
-                return found[0], slot.accepted(found[1])
+                return found if slot.takes_all else (found[0], slot.accepted(found[1]))
         return None
 
-    async def _at(self, slot: Slot, wrong: list[Refusal]) -> Found | None:
+    def _at(self, slot: Slot, wrong: list[Refusal]) -> Found | None:
         match slot.place:
             case "PATH":
                 return slot.name, slot.text.value([self._path[slot.name]], slot.name)
             case "QUERY":
                 return self._rest(slot) if slot.name == ANYTHING else self._text(slot, self._call.query)
+            case "BODY":
+                return self._json(slot, wrong) if self._body is not _ABSENT else None
             case "HEADER":
                 return self._text(slot, {name: self._call.header(name) for name in slot.names})
             case "COOKIE":
                 return self._text(slot, {name: self._call.cookie(name) for name in slot.names})
             case "FORM":
                 return self._text(slot, self._form.texts) if self._form is not None else None
-            case "BODY":
-                return self._json(slot, wrong) if self._body is not _ABSENT else None
         if self._form is not None:
             return self._file(slot, self._form)
-        upload = await self._call.raw() if self._body is _ABSENT else None
-        name = "" if slot.name == ANYTHING else slot.name
+        name, upload = "" if slot.name == ANYTHING else slot.name, self._upload
         return None if upload is None else (name, [upload] if is_list(slot.type) else upload)
 
     def _text(self, slot: Slot, texts: Texts) -> Found | None:
         if not texts:
             return None
+        if slot.plain:
+            found = texts.get(slot.name)
+            return (slot.name, slot.text.value(found, slot.name)) if found else None
         given = [name for name in slot.names if texts.get(name)]
         for name in slot.names if slot.nests else ():
             nested = slot.text.nested(texts, name)
@@ -184,9 +199,9 @@ class _Source:
 
     def _rest(self, slot: Slot) -> Found | None:
         """All parameters that no other slot takes."""
-        rest = {}
+        rest, known = {}, self._binding.parameters
         for name, texts in self._call.query.items():
-            if name in self._binding.parameters:
+            if name in known:
                 continue
             if len(texts) > 1 and not slot.text.repeats:
                 raise invalid(name, f"{name} is given more than once")
@@ -251,10 +266,17 @@ class Bound:
     variables: dict[str, Any] = field(default_factory=dict)
     names: dict[tuple[str, Steps], str] = field(default_factory=dict)
 
+    def again(self) -> "Bound":
+        """The same for another request, which may do with the variables as it likes."""
+        return Bound(self.binding, _copied(self.variables), self.names)
+
     def put(self, want: Wanted, name: str, value: Any) -> None:
         """A value that was found under that name."""
         self.names[want.variable, want.steps] = name
-        if want.steps and want.variable not in self.variables:
+        if not want.steps:
+            self.variables[want.variable] = value
+            return
+        if want.variable not in self.variables:
             self.variables[want.variable] = default_of(want.definition)
         self._set(want.variable, want.steps, value)
 
@@ -313,6 +335,13 @@ class Bound:
         for step in steps[len(want.steps) :]:
             name = part_name("" if name == ANYTHING else name, step)
         return name
+
+
+def _copied(value: Any) -> Any:
+    """JSON of one's own."""
+    if isinstance(value, dict):
+        return {name: _copied(part) if isinstance(part, dict | list) else part for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _holds(outer: str, inner: str) -> bool:

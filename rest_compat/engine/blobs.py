@@ -20,7 +20,7 @@ _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,18})-([0-9]{0,18})")
 
 async def send_blob(blob: Blob, exchange: Exchange, receive: Receive, headers: Headers) -> None:
     """The part asked for, or all of it. Raises Refusal for a range that is none, or for bytes that are not there."""
-    headers = with_defaults(headers, _headers_of(blob))
+    headers = with_defaults(headers, text_headers(_headers_of(blob)))
     if _is_known(blob, exchange.request_headers):
         await send_bytes(exchange.send, 304, b"", headers)
         return
@@ -56,7 +56,7 @@ async def send_made(made: Made, exchange: Exchange, receive: Receive, headers: H
         "content-security-policy": "sandbox",
         "cache-control": "no-store",
     }
-    begin = {"type": "http.response.start", "status": 200, "headers": with_defaults(headers, own)}
+    begin = {"type": "http.response.start", "status": 200, "headers": with_defaults(headers, text_headers(own))}
     if exchange.head:
         await exchange.send(begin)
         await send_end(exchange.send)

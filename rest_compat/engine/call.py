@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import jiter
 from starlette.datastructures import FormData, UploadFile
@@ -279,19 +279,23 @@ def _pairs(raw: bytes, what: str) -> Texts:
     if not raw:
         return values
     try:
-        pairs = parse_qsl(
-            raw.decode("ascii"),
-            keep_blank_values=True,
-            encoding="utf-8",
-            errors="strict",
-            max_num_fields=PARAMETERS_MAX,
-        )
+        pieces = raw.decode("ascii").split("&", PARAMETERS_MAX)
+        if len(pieces) > PARAMETERS_MAX:
+            raise ValueError("too many")
+        pairs = [tuple(map(_plain, piece.partition("=")[::2])) for piece in pieces if piece]
     except ValueError as error:
         raise invalid(None, f"{what} is not UTF-8, or has more than {PARAMETERS_MAX} values") from error
+    suspect = b"\x00" in raw or b"%00" in raw
     for name, value in pairs:
-        refuse_nul(name, value)
+        if suspect:
+            refuse_nul(name, value)
         values.setdefault(name, []).append(value)
     return values
+
+
+def _plain(text: str) -> str:
+    """What a percent-encoded text stands for. Raises UnicodeDecodeError."""
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
 def refuse_nul(name: str, value: str) -> None:

@@ -103,49 +103,49 @@ class Route:
             file_body=_is_file(shape.type),
         )
 
-    @property
+    @cached_property
     def status(self) -> int:
         """Of an answer that is not refused."""
         return int(self.document.rest.get("status", 200))
 
-    @property
+    @cached_property
     def produces(self) -> str | None:
         """The media type of a text answer."""
         return HTML if self.page is not None else self.document.rest.get("produces")
 
-    @property
+    @cached_property
     def page(self) -> Callable[[Any], str] | None:
         """What makes a page of the body; None where the answer is none."""
         name = self.document.rest.get("page")
         return None if name is None else self.system.pages.get(name, str)
 
-    @property
+    @cached_property
     def message(self) -> str | None:
         """The template of the answer's message."""
         return self.document.rest.get("message")
 
-    @property
+    @cached_property
     def message_name(self) -> str:
         """What the message is called in the answer."""
         name: str = self.document.rest.get("messageName", "message")
         return name
 
-    @property
+    @cached_property
     def streams(self) -> bool:
         """Whether the answer is a stream of events."""
         return self.document.rest.get("stream") == "SSE"
 
-    @property
+    @cached_property
     def navigation(self) -> bool:
         """Whether it is a GET that does something."""
         return bool(self.document.rest.get("navigation"))
 
-    @property
+    @cached_property
     def enveloped(self) -> bool:
         """Whether the system's envelope goes around a JSON body."""
         return self.system.wrap is not None and self.document.rest.get("envelope", True) is not False
 
-    @property
+    @cached_property
     def body_bytes_max(self) -> int:
         """Larger request bodies are refused; 0 leaves it to who takes them."""
         return int(self.document.rest.get("bodyBytesMax", self.system.body_bytes_max))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -158,7 +159,7 @@ def unknown(what: str, name: str) -> Refusal:
 # Texts.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TextReader:
     """Reads the texts that a parameter or form field has, or that its parts `name[a][b]` have."""
 
@@ -169,8 +170,17 @@ class TextReader:
     case: str | None = None  # RestCase
     spellings: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def _of_one(self) -> Callable[[str], Any] | None:
+        """How one text is read, where that is all there is to it."""
+        bare: Any = get_nullable_type(self.type)
+        compound = isinstance(bare, GraphQLList | GraphQLInputObjectType)
+        return None if compound or self.case is not None or self.spellings else _reading(bare)
+
     def value(self, texts: Sequence[str], name: str) -> Any:
         """The value of these texts. Raises Refusal."""
+        if len(texts) == 1 and self._of_one is not None:
+            return self._of_one(texts[0])
         return self._value(self.type, texts, name)
 
     def nested(self, given: Mapping[str, Sequence[str]], name: str) -> Any | None:
@@ -207,7 +217,7 @@ class TextReader:
         if text in self.spellings:
             return self.spellings[text]
         if not isinstance(type, GraphQLInputObjectType):
-            return _scalar(type, text)
+            return _reading(type)(text)
         return _told(json_reader(type, prune=self.prune), _json(text), name)
 
     def _branch(self, type: GraphQLInputType | None, tree: "_Tree | Sequence[str]", name: str) -> Any:
@@ -308,19 +318,35 @@ def _is_text(type: GraphQLInputType) -> bool:
     return isinstance(bare, GraphQLScalarType) and scalar_kind(bare) == "string"
 
 
-def _scalar(type: Any, text: str) -> Any:
+def _reading(type: Any) -> Callable[[str], Any]:
+    """How a text is read as a value of a type that is neither a list nor an object."""
     if not isinstance(type, GraphQLScalarType):
-        return text  # the name of an enum value
-    match scalar_kind(type):
-        case "string":
-            return text
-        case "integer":
-            return int(text) if _INTEGER.fullmatch(text) else text
-        case "number":
-            return float(text) if _NUMBER.fullmatch(text) else text
-        case "boolean":
-            return _BOOLEANS.get(text, text)
-    return _json(text)
+        return _text  # the name of an enum value
+    return _READING.get(scalar_kind(type), _json)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if _INTEGER.fullmatch(text) else text
+
+
+def _number(text: str) -> float | str:
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def _boolean(text: str) -> bool | str:
+    return _BOOLEANS.get(text, text)
+
+
+_READING: Mapping[str | None, Callable[[str], Any]] = {
+    "string": _text,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+}
 
 
 def _json(text: str) -> Any:

@@ -6,10 +6,14 @@ A literal segment is preferred to a parameter, and what a literal leads to is no
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
 R = TypeVar("R")
+
+REMEMBERED_MAX = 2_000  # paths whose endpoint was found, none of more bytes than that
+REMEMBERED_BYTES_MAX = 200
 
 
 class NotText(ValueError):
@@ -48,9 +52,11 @@ class Table(Generic[R]):
 
     def __init__(self) -> None:
         self._root: _Node[R] = _Node()
+        self._known = lru_cache(REMEMBERED_MAX)(self._find)
 
     def add(self, method: str, path: str, route: R, *, head: bool = True) -> R | None:
         """Enter a route. Returns the one that has the place already, if there is one."""
+        self._known.cache_clear()
         endpoint = self._endpoint(path)
         taken = endpoint.routes.get(method)
         if taken is None:
@@ -72,14 +78,17 @@ class Table(Generic[R]):
         node.endpoint = node.endpoint or Endpoint(path)
         return node.endpoint
 
-    def find(self, raw_path: bytes) -> tuple[Endpoint[R], list[str]] | None:
+    def find(self, raw_path: bytes) -> tuple[Endpoint[R], Sequence[str]] | None:
         """The endpoint of a path as it came (percent-encoded), and its parameters' values in order. Raises NotText."""
-        return _search(self._root, raw_path[1:].split(b"/"), 0, [])
+        return self._known(raw_path) if len(raw_path) <= REMEMBERED_BYTES_MAX else self._find(raw_path)
+
+    def _find(self, raw_path: bytes) -> tuple[Endpoint[R], Sequence[str]] | None:
+        return _search(self._root, raw_path[1:].split(b"/"), 0, ())
 
 
 def _search(
-    node: _Node[R], segments: Sequence[bytes], position: int, values: list[str]
-) -> tuple[Endpoint[R], list[str]] | None:
+    node: _Node[R], segments: Sequence[bytes], position: int, values: tuple[str, ...]
+) -> tuple[Endpoint[R], Sequence[str]] | None:
     if position == len(segments):
         return (node.endpoint, values) if node.endpoint else None
     segment = decoded(segments[position])
@@ -87,11 +96,11 @@ def _search(
     if literal is not None and (found := _search(literal, segments, position + 1, values)):
         return found
     if node.parameter is not None and segment:
-        found = _search(node.parameter, segments, position + 1, [*values, segment])
+        found = _search(node.parameter, segments, position + 1, (*values, segment))
         if found:
             return found
     if node.rest is not None:
-        return node.rest, [*values, "/".join(decoded(part) for part in segments[position:])]
+        return node.rest, (*values, "/".join(decoded(part) for part in segments[position:]))
     return None
 
 

@@ -14,8 +14,10 @@ from graphql import (
     GraphQLInputType,
     GraphQLScalarType,
     GraphQLSchema,
+    Undefined,
     VariableDefinitionNode,
     get_nullable_type,
+    is_leaf_type,
     type_from_ast,
     value_from_ast_untyped,
 )
@@ -79,14 +81,31 @@ class Slot:
         """Whether the body itself is the value."""
         return self.place == "BODY" and not self.name
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the value is one text under the one name there is."""
+        return not (self.aliases or self.nests or self.flag)
+
+    @cached_property
+    def _leaf(self) -> Any:
+        """The type, where it is a scalar or an enum."""
+        bare = get_nullable_type(self.type)
+        return bare if is_leaf_type(bare) else None
+
     def accepted(self, value: Any) -> Any:
         """The value within its bounds, or what is taken for one that cannot be read."""
         if self.takes_all:
             return value
         value = self._clamped(value)
-        if not self.lenient or not problems(value, self.type):
-            return value
-        return self.invalid
+        return value if not self.lenient or self._fits(value) else self.invalid
+
+    def _fits(self, value: Any) -> bool:
+        if self._leaf is None or value is None:
+            return not problems(value, self.type)
+        try:
+            return self._leaf.coerce_input_value(value) is not Undefined
+        except Exception:  # whatever a scalar finds wrong
+            return False
 
     def _clamped(self, value: Any) -> Any:
         if (self.low is None and self.high is None) or isinstance(value, bool) or not isinstance(value, int):
@@ -112,6 +131,11 @@ class Wanted:
     def name(self) -> str:
         """What the caller who gives none is told to give."""
         return self.slots[0].name
+
+    @cached_property
+    def takes_file(self) -> bool:
+        """Whether it may be a file."""
+        return any(slot.place in ("FILE", "RAW") for slot in self.slots)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from contextlib import suppress
 from starlette.types import Message, Receive, Send
 
 from rest_compat.engine import sending
-from rest_compat.engine.answers import Headers, with_defaults
+from rest_compat.engine.answers import Headers, text_headers, with_defaults
 from rest_compat.engine.sending import Closing, Following
 
 HEARTBEAT_S = 15.0
 HEARTBEAT = b":\n\n"
 MEDIA_TYPE = "text/event-stream"
-HEADERS = {"content-type": f"{MEDIA_TYPE}; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+HEADERS = text_headers(
+    {"content-type": f"{MEDIA_TYPE}; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+)
 
 
 def sse_frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:

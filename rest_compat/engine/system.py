@@ -6,7 +6,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
 from starlette.routing import Route as StarletteRoute
 
 from rest_compat.engine.errors import Refusal
@@ -48,9 +47,9 @@ class Meta:
     request_id: str
 
 
-def bearer_token(request: Request) -> str | None:
+def bearer_token(headers: Mapping[str, str]) -> str | None:
     """The token of `Authorization: Bearer ...`; anything else in that header is a token that is not good."""
-    value = request.headers.get("authorization")
+    value = headers.get("authorization")
     if value is None:
         return None
     return value[7:] if value.startswith("Bearer ") else ""
@@ -72,7 +71,7 @@ class System:
     status: Mapping[str, int] = field(default_factory=lambda: STATUS)  # by reason, or else by code
     wrap: Callable[[Any, Meta], Any] | None = None  # the envelope of a success
     wrap_schema: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    token: Callable[[Request], str | None] = bearer_token
+    token: Callable[[Mapping[str, str]], str | None] = bearer_token  # of a request with these headers
     security: Mapping[str, Any] = field(
         default_factory=lambda: {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     )

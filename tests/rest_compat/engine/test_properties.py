@@ -97,7 +97,7 @@ def test_the_table_finds_what_looking_at_every_path_finds(paths: list[str], aske
         assert table.add("GET", path, "again") == path
     found = table.find(("/" + "/".join(quote(segment, safe="") for segment in asked)).encode())
     expected = _looked_up(paths, asked)
-    assert (None if found is None else (found[0].routes["GET"], found[1])) == expected
+    assert (None if found is None else (found[0].routes["GET"], list(found[1]))) == expected
 
 
 # Reading: what is written as text comes back as it was.
