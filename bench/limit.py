@@ -18,6 +18,7 @@ from domain.kernel.unit import LookUp, Statement
 from infra.app import Application, create_app
 from infra.postgres import database
 from infra.postgres.look_ups import LookUps
+from infra.postgres.reads import Reads
 from infra.server import Server, bind
 from infra.settings import Settings
 
@@ -33,17 +34,22 @@ class Telling:
         self._app: ASGIApp = app
         self.drain = app.drain
         self._told: list[Run] = []
-        fetch, found = database._fetch, LookUps.found
+        fetch, rows, found = database._fetch, Reads.rows, LookUps.found
 
         async def told(pool: Any, statement: Statement) -> Sequence[Any]:
             self._told.append((statement.sql, tuple(statement.args)))
             return await fetch(pool, statement)
+
+        async def told_read(reads: Reads, statement: Statement) -> Sequence[Any]:
+            self._told.append((statement.sql, tuple(statement.args)))
+            return await rows(reads, statement)
 
         async def told_look_up(look_ups: LookUps, look_up: LookUp, key: object) -> str | None:
             self._told.append((look_up.sql, ([key], *look_up.args)))
             return await found(look_ups, look_up, key)
 
         database._fetch = told
+        Reads.rows = told_read  # type: ignore[method-assign]
         LookUps.found = told_look_up  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

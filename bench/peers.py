@@ -27,6 +27,7 @@ from bench.load import Request
 from bench.serving import PASSWORD
 from bench.sides import (
     CREATE,
+    CROWD,
     GET,
     LIST,
     NESTED,
@@ -37,6 +38,7 @@ from bench.sides import (
     Ask,
     Asks,
     Side,
+    begin,
     by_number,
     camel,
     database_url,
@@ -87,11 +89,13 @@ SECRET = "a secret of thirty-two bytes, or so"
 
 _FIELDS = " ".join(camel(name) for name in crm.CONTACT)
 _GET = f"query($id: UUID!) {{ contactByRowId(rowId: $id) {{ {_FIELDS} }} }}"
-_LIST = f"""query($status: String!) {{
-  allContacts(condition: {{status: $status}}, orderBy: LAST_NAME_ASC, first: 100) {{ nodes {{ {_FIELDS} }} }}
+_LIST = f"""query($status: String!, $offset: Int!) {{
+  allContacts(condition: {{status: $status}}, orderBy: LAST_NAME_ASC, first: 100, offset: $offset) {{
+    nodes {{ {_FIELDS} }}
+  }}
 }}"""
-_NESTED = """query($industry: String!) {
-  allCompanies(condition: {industry: $industry}, orderBy: NAME_ASC, first: 20) {
+_NESTED = """query($industry: String!, $offset: Int!) {
+  allCompanies(condition: {industry: $industry}, orderBy: NAME_ASC, first: 20, offset: $offset) {
     nodes {
       rowId name industry
       contactsByCompanyId(first: 10) {
@@ -113,9 +117,10 @@ def _postgraphile_asks(sizes: crm.Sizes, count: int) -> Asks:
     return by_number(
         {
             GET: lambda n: graphql("/graphql", _GET, id=sizes.some("contacts", n)),
-            LIST: lambda n: graphql("/graphql", _LIST, status=crm.STATUSES[n % 4]),
-            NESTED: lambda n: graphql("/graphql", _NESTED, industry=crm.INDUSTRIES[n % 4]),
+            LIST: lambda n: graphql("/graphql", _LIST, status=crm.STATUSES[n % 4], offset=begin(n)),
+            NESTED: lambda n: graphql("/graphql", _NESTED, industry=crm.INDUSTRIES[n % 4], offset=begin(n)),
             CREATE: create,
+            CROWD: lambda n: graphql("/graphql", _LIST, status=crm.STATUSES[0], offset=0),
         },
         count,
     )
@@ -181,7 +186,8 @@ def _short(id: str) -> str:
 
 def _pocketbase_asks(sizes: crm.Sizes, count: int) -> Asks:
     def listing(n: int, size: int) -> Ask:
-        # What its documentation advises where no totals are shown.
+        # Its lists begin with a page, so all of these with the first; and, what its documentation advises where no
+        # totals are shown, without them.
         query = f"filter=status%3D%22{crm.STATUSES[n % 4]}%22&sort=last_name&perPage={size}&skipTotal=1"
         return Ask("GET", f"{_CONTACTS}?{query}")
 
@@ -193,6 +199,7 @@ def _pocketbase_asks(sizes: crm.Sizes, count: int) -> Asks:
         {
             GET: lambda n: Ask("GET", f"{_CONTACTS}/{_short(sizes.some('contacts', n))}"),
             LIST: lambda n: listing(n, 100),
+            CROWD: lambda n: listing(0, 100),
             REST_LIST: lambda n: listing(n, 20),
             REST_CREATE: create,
         },

@@ -23,7 +23,8 @@ NESTED = "nested 20 x 10 x 3"
 CREATE = "create"
 REST_LIST = "REST list 20"
 REST_CREATE = "REST create"
-WORKLOADS = (GET, LIST, NESTED, CREATE, REST_LIST, REST_CREATE)
+CROWD = "the same list for all"
+WORKLOADS = (GET, LIST, NESTED, CREATE, REST_LIST, REST_CREATE, CROWD)
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,15 @@ def camel(name: str) -> str:
 FIELDS = " ".join(camel(name) for name in crm.CONTACT)
 
 _GET = f"query($id: ID!) {{ contact(id: $id) {{ {FIELDS} }} }}"
-_LIST = f"""query($status: String!) {{
-  contacts(where: {{status: {{eq: $status}}}}, orderBy: {{lastName: ASC}}, first: 100) {{ nodes {{ {FIELDS} }} }}
+# What is asked at the same time differs, as it does between people: each list begins somewhere else. Requests that are
+# the same in every word would be answered together, which is a workload of its own.
+_LIST = f"""query($status: String!, $offset: Int!) {{
+  contacts(where: {{status: {{eq: $status}}}}, orderBy: {{lastName: ASC}}, first: 100, offset: $offset) {{
+    nodes {{ {FIELDS} }}
+  }}
 }}"""
-_NESTED = """query($industry: String!) {
-  companies(where: {industry: {eq: $industry}}, orderBy: {name: ASC}, first: 20) {
+_NESTED = """query($industry: String!, $offset: Int!) {
+  companies(where: {industry: {eq: $industry}}, orderBy: {name: ASC}, first: 20, offset: $offset) {
     nodes {
       id name industry
       contacts(orderBy: {id: ASC}, first: 10) {
@@ -98,6 +103,11 @@ _CREATE = "mutation($values: ContactCreate!) { createContact(values: $values) { 
 _COLLECTION = f"/api/v1/apps/{crm.APP}/collections/contacts"
 
 
+def begin(n: int) -> int:
+    """Where the n-th list begins."""
+    return n // 4 % 50
+
+
 def graphql(path: str, query: str, **variables: Any) -> Ask:
     """A GraphQL request."""
     return Ask("POST", path, {"query": query, "variables": variables})
@@ -108,16 +118,18 @@ def stoa_asks(sizes: crm.Sizes, count: int) -> Asks:
     path = f"/graphql/{crm.APP}"
 
     def rest_list(n: int) -> Ask:
-        return Ask("GET", f"{_COLLECTION}?status={crm.STATUSES[n % 4]}&sort=last_name&order=asc&limit=20")
+        page = f"sort=last_name&order=asc&limit=20&offset={begin(n)}"
+        return Ask("GET", f"{_COLLECTION}?status={crm.STATUSES[n % 4]}&{page}")
 
     return by_number(
         {
             GET: lambda n: graphql(path, _GET, id=sizes.some("contacts", n)),
-            LIST: lambda n: graphql(path, _LIST, status=crm.STATUSES[n % 4]),
-            NESTED: lambda n: graphql(path, _NESTED, industry=crm.INDUSTRIES[n % 4]),
+            LIST: lambda n: graphql(path, _LIST, status=crm.STATUSES[n % 4], offset=begin(n)),
+            NESTED: lambda n: graphql(path, _NESTED, industry=crm.INDUSTRIES[n % 4], offset=begin(n)),
             CREATE: lambda n: graphql(path, _CREATE, values=_camel(sizes.new_contact(n))),
             REST_LIST: rest_list,
             REST_CREATE: lambda n: Ask("POST", _COLLECTION, sizes.new_contact(n)),
+            CROWD: lambda n: graphql(path, _LIST, status=crm.STATUSES[0], offset=0),
         },
         count,
     )

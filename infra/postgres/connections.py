@@ -38,6 +38,11 @@ class Connections:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[None] | None = None
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether one is free, so that nobody need wait."""
+        return bool(self._free)
+
     def lent(self, timeout_s: float) -> "Lent":
         """A connection, for an `async with` block. Raises as `take` does."""
         return Lent(self, timeout_s)

@@ -5,6 +5,7 @@ one statement is one round trip. A writing operation has one connection and one 
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from domain.kernel.unit import LookUp, Statement
 from infra.postgres.connections import Connections
 from infra.postgres.faults import is_lost, translated
 from infra.postgres.look_ups import LookUps
+from infra.postgres.reads import Reads
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class Database:
         self._anew = anew
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pool = pool
-        self._look_ups = LookUps(pool, ACQUIRE_TIMEOUT_S)
+        self._shared = Shared(LookUps(pool, ACQUIRE_TIMEOUT_S), Reads(pool, ACQUIRE_TIMEOUT_S))
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
@@ -63,8 +65,8 @@ class Database:
         Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
         """
         if writes:
-            return DatabaseUnit(self._engine, self._pool, writes=True, single=single)
-        return DatabaseUnit(self._reading, self._pool, self._look_ups)
+            return DatabaseUnit(self._engine, self._pool, single=single)
+        return DatabaseUnit(self._reading, self._pool, self._shared)
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself. Raises StatementRefused, TimedOut, Unavailable."""
@@ -134,8 +136,16 @@ async def _fetch(pool: Connections, statement: Statement) -> Sequence[Mapping[st
         raise translated(error) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What reading units do together with others."""
+
+    look_ups: LookUps
+    reads: Reads
+
+
 class DatabaseUnit:
-    """See `domain.kernel.unit.Unit`.
+    """See `domain.kernel.unit.Unit`. One that shares what it reads only reads.
 
     A writing unit has one session, opened by the first use of it. A reading one has a session for each use, so that
     it holds no connection between two of them: a stream may live for hours. The statement of a single one needs none.
@@ -145,15 +155,13 @@ class DatabaseUnit:
         self,
         engine: AsyncEngine,
         pool: Connections,
-        look_ups: LookUps | None = None,
+        shared: Shared | None = None,
         *,
-        writes: bool = False,
         single: bool = False,
     ) -> None:
         self._engine = engine
         self._pool = pool
-        self._look_ups = look_ups
-        self._writes = writes
+        self._shared = shared
         self._single = single
         self._concluded = False
         self._session: AsyncSession | None = None
@@ -171,7 +179,7 @@ class DatabaseUnit:
             raise RuntimeError("the unit has come to its end: what it did is committed")
         self.uses += 1
         try:
-            if not self._writes:
+            if self._shared is not None:
                 async with AsyncSession(self._engine, expire_on_commit=False) as session:
                     return await work(session)
             if self._session is None:
@@ -182,8 +190,8 @@ class DatabaseUnit:
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`: in the transaction of a writing unit, by itself in a reading one."""
-        if not self._writes:
-            return await _fetch(self._pool, statement)
+        if self._shared is not None:
+            return await self._shared.reads.rows(statement)
         return await self.run(lambda session: _in_session(session, statement))
 
     async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
@@ -192,8 +200,8 @@ class DatabaseUnit:
 
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What is found for the key: with what others look up, where this unit only reads."""
-        if self._look_ups is not None:
-            return await self._look_ups.found(look_up, key)
+        if self._shared is not None:
+            return await self._shared.look_ups.found(look_up, key)
         found: str | None = (await self.fetch(Statement(look_up.sql, ([key], *look_up.args))))[0]["found"]
         return found
 

@@ -1,0 +1,69 @@
+"""Reads that wait for a connection: those of one statement with the same values wait, and are run, as one."""
+
+import asyncio
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from domain.kernel.unit import Statement
+from infra.postgres.connections import Connections
+from infra.postgres.faults import translated
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Reads:
+    """The reading statements of one process that are run by themselves.
+
+    As long as a connection is free, each goes its own way. Where many stand in line, what several of them ask in the
+    same words has one answer, which is read after the last of them came: a crowd that looks at one page costs no more
+    than one who does. The same words and values mean the same tenant, and the same caller where a policy names one. Who
+    gives up leaves the others as they are.
+    """
+
+    def __init__(self, connections: Connections, acquire_timeout_s: float) -> None:
+        self._connections = connections
+        self._acquire_timeout_s = acquire_timeout_s
+        self._in_line: dict[Hashable, asyncio.Task[Rows]] = {}
+
+    async def rows(self, statement: Statement) -> Rows:
+        """The rows of the statement. Raises StatementRefused, TimedOut, Unavailable."""
+        try:
+            if self._connections.at_hand or not (asked := _words(statement)):
+                async with self._connections.lent(self._acquire_timeout_s) as connection:
+                    return await connection.fetch(statement.sql, *statement.args)
+            run = self._in_line.get(asked)
+            if run is None:
+                run = self._in_line[asked] = asyncio.get_running_loop().create_task(self._run(statement, asked))
+                run.add_done_callback(_heard)
+            return await asyncio.shield(run)
+        except Exception as error:
+            raise translated(error) from error
+
+    async def _run(self, statement: Statement, asked: Hashable) -> Rows:
+        """Wait for all who ask the same, and read for them. Who comes after that is not among them."""
+        waits = True
+        try:
+            async with self._connections.lent(self._acquire_timeout_s) as connection:
+                waits = False
+                del self._in_line[asked]
+                rows: Rows = await connection.fetch(statement.sql, *statement.args)
+                return rows
+        finally:
+            if waits:
+                del self._in_line[asked]
+
+
+def _words(statement: Statement) -> Hashable:
+    """What tells a statement from others, for which 1, 1.0 and true are the same; None for one with a list in it."""
+    asked = (statement.sql, statement.args, tuple(map(type, statement.args)))
+    try:
+        hash(asked)
+    except TypeError:
+        return None
+    return asked
+
+
+def _heard(run: "asyncio.Task[Rows]") -> None:
+    """Those who still waited have been told that it failed, be there none."""
+    if not run.cancelled():
+        run.exception()
