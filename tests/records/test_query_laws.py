@@ -208,6 +208,43 @@ def test_pages_of_stoas_own_spelling_cover_what_python_finds_once(held: Held) ->
     check()
 
 
+LISTED_PLAINLY = """
+query ($app: ID!, $where: JSONObject, $as: Dialect!, $by: String, $to: Direction!, $first: Int, $offset: Int) {
+  records(
+    app: $app, entity: "things", where: $where, dialect: $as, orderBy: $by, direction: $to, first: $first,
+    offset: $offset
+  ) { totalCount rows }
+}
+"""
+
+
+def test_fields_beside_their_values_are_found_however_often_they_are_asked(held: Held) -> None:
+    """Such lists share their statement: what one asks must not be in the answer to another."""
+    plain = [field for field in held.in_native_order if field.type not in ("json", "file")]
+
+    @settings(same, max_examples=60)
+    @given(
+        st.lists(st.sampled_from(plain), max_size=3, unique=True),
+        st.randoms(use_true_random=False),
+        st.sampled_from(held.in_native_order),
+        st.booleans(),
+        st.sampled_from(["STOA", "ROOTCX"]),
+        st.integers(0, 3),
+    )
+    def check(fields: list[Field], dice: random.Random, by: Field, descending: bool, words: str, offset: int) -> None:
+        where = {field: dice.choice(VALUES[field.type]) for field in fields}
+        met = Joined("all", tuple(Test(field, "eq", value) for field, value in where.items()))
+        found = held.found(met, by, descending=descending)
+        asked = {"app": held.app.app_id, "where": {field.name: value for field, value in where.items()}, "as": words}
+        page = {"by": by.name, "to": "DESC" if descending else "ASC", "first": 4, "offset": offset}
+        told = held.app.person.data(LISTED_PLAINLY, **asked, **page)["records"]
+        shown = found[offset : offset + 4]
+        assert told["rows"] == shown
+        assert told["totalCount"] == (len(found) if words == "STOA" or shown else 0)
+
+    check()
+
+
 def test_every_value_is_found_by_its_text(held: Held) -> None:
     """The parameters of a list are equalities, cast to the type of the field."""
     for field in held.in_native_order:

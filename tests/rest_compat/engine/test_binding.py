@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from rest_compat.engine import adapter
 from tests.rest_compat.engine.conftest import Serve
 from tests.rest_compat.engine.world import Rest
 
@@ -38,6 +39,42 @@ def refusal(answer: httpx.Response) -> tuple[int, str | None, str]:
     """Status, field and message of a refusal in the plain dialect."""
     body = answer.json()
     return answer.status_code, body["field"], body["error"]
+
+
+# Addresses that come again.
+
+
+async def test_an_address_is_read_once_and_each_request_has_values_of_its_own(rest: Serve) -> None:
+    served = rest(asks('$object: JSONObject @param(in: QUERY, name: "*"), $id: ID', path="/e/{id}"))
+    for _ in range(3):
+        assert await got(served, "/e/7?a=1&b=%5B2%5D") == {"object": {"a": "1", "b": "[2]"}, "id": "7"}
+        assert await got(served, "/e/8?a=1&b=%5B2%5D") == {"object": {"a": "1", "b": "[2]"}, "id": "8"}
+    first, second = served.adapter._read.values()
+    assert (first.variables["id"], second.variables["id"]) == ("7", "8")
+    first.again().variables["object"]["a"] = "changed"
+    assert await got(served, "/e/7?a=1&b=%5B2%5D") == {"object": {"a": "1", "b": "[2]"}, "id": "7"}
+
+
+async def test_what_depends_on_more_than_the_address_is_read_each_time(rest: Serve) -> None:
+    served = rest(asks('$text: String @param(in: HEADER, name: "x-text")'))
+    assert await got(served, "/e", headers={"x-text": "one"}) == {"text": "one"}
+    assert await got(served, "/e", headers={"x-text": "two"}) == {"text": "two"}
+    assert served.adapter._read == {}
+
+
+async def test_so_many_addresses_are_remembered_and_no_long_ones(rest: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "READ_MAX", 2)
+    served = rest(asks("$text: String"))
+    for text in ("a", "b", "c", "d" * adapter.READ_CHARS_MAX):
+        assert await got(served, f"/e?text={text}") == {"text": text}
+    assert [bound.variables for bound in served.adapter._read.values()] == [{"text": "b"}, {"text": "c"}]
+
+
+async def test_a_refusal_is_told_again(rest: Serve) -> None:
+    served = rest(asks("$number: Int!"))
+    for _ in range(2):
+        assert refusal(await served.get("/e")) == (400, "number", "number is required")
+    assert served.adapter._read == {}
 
 
 # Texts.
