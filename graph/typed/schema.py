@@ -147,7 +147,7 @@ class TypedSchema(GraphQLSchema):
         self.query_type = _LazyObject("Query", _LazyMap(self._query_names, self._query_field), "What can be read.")
         self.mutation_type = (
             _LazyObject("Mutation", _LazyMap(lambda: iter(self._mutations), self._mutation_field), "What can be done.")
-            if any(self.rights.may(entity, verb) for entity in self.readable for verb in Verb if verb != Verb.READ)
+            if any(self.may_write(entity, verb) for entity in self.readable for verb in Verb if verb != Verb.READ)
             else None
         )
         self.subscription_type = _LazyObject(
@@ -186,6 +186,12 @@ class TypedSchema(GraphQLSchema):
                     found[name] = Reads("unique", entity, key=fields)
         return found
 
+    def may_write(self, entity: str, verb: Verb) -> bool:
+        """Whether records of the entity may be written so, with a field to set where one sets fields."""
+        if verb is Verb.DELETE or not self.rights.may(entity, verb):
+            return self.rights.may(entity, verb)
+        return any(True for _ in _settable(self.app.types[entity], self.names.of(entity), verb))
+
     @cached_property
     def _mutations(self) -> dict[str, Writes]:
         """What may be done with records that may be read."""
@@ -193,10 +199,10 @@ class TypedSchema(GraphQLSchema):
         for entity in self.readable:
             one, many = (pascal_of(name) for name in (self.names.of(entity).one, self.names.of(entity).many))
             for verb in (Verb.CREATE, Verb.UPDATE, Verb.DELETE):
-                if self.rights.may(entity, verb):
+                if self.may_write(entity, verb):
                     found[f"{verb}{one}"] = Writes(verb, entity)
                     found[f"{verb}{many}"] = Writes(verb, entity, many=True)
-            both = self.rights.may(entity, Verb.CREATE) and self.rights.may(entity, Verb.UPDATE)
+            both = self.may_write(entity, Verb.CREATE) and self.may_write(entity, Verb.UPDATE)
             if both and unique_keys(self.app.types[entity]):
                 found[f"upsert{one}"] = Writes(Verb.CREATE, entity, upsert=True)
         return found
@@ -237,11 +243,11 @@ class TypedSchema(GraphQLSchema):
             type = self.names.of(entity).type
             around = (suffix for suffix, (_, verb) in AROUND_ENTITY.items() if verb is Verb.READ)
             yield from (type + suffix for suffix in around if self._there(suffix, entity))
-            if self.rights.may(entity, Verb.CREATE):
+            if self.may_write(entity, Verb.CREATE):
                 yield f"{type}Create"
                 if f"upsert{pascal_of(self.names.of(entity).one)}" in self._mutations:
                     yield f"{type}Key"
-            if self.rights.may(entity, Verb.UPDATE):
+            if self.may_write(entity, Verb.UPDATE):
                 yield f"{type}Update"
 
     def _type(self, name: str) -> GraphQLNamedType | None:
@@ -262,8 +268,9 @@ class TypedSchema(GraphQLSchema):
     def _entity_type(self, name: str) -> GraphQLNamedType | None:
         for suffix, (make, verb) in AROUND_ENTITY.items():
             entity = self.names.entity_of_type.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
-            may = entity is not None and self.rights.may(entity, Verb.READ) and self.rights.may(entity, verb)
-            if entity is not None and may and self._there(suffix, entity):
+            if entity is None or not self.rights.may(entity, Verb.READ) or not self._there(suffix, entity):
+                continue
+            if verb is Verb.READ or self.may_write(entity, verb):
                 return make(self, name, self.app.types[entity], self.names.of(entity))
         return None
 
@@ -475,7 +482,7 @@ def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
                 GraphQLNonNull(type) if needed else type, description=field.description or None
             )
         for relation in names.relations.values():
-            may = schema.rights.may(relation.entity, Verb.READ) and schema.rights.may(relation.entity, Verb.CREATE)
+            may = schema.rights.may(relation.entity, Verb.READ) and schema.may_write(relation.entity, Verb.CREATE)
             if may and not relation.crossing:
                 other: Any = schema.types[f"{schema.names.of(relation.entity).type}Create"]
                 made[relation.name] = GraphQLInputField(
@@ -495,7 +502,6 @@ def _update(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
                 description=field.description or None,
             )
             for shown, field in _settable(entity, names, Verb.UPDATE)
-            if field.name != "id"
         }
 
     return GraphQLInputObjectType(name, fields, description=f"What to change of a {names.one}.")
@@ -505,7 +511,7 @@ def _settable(entity: ObjectType, names: EntityNames, verb: Verb) -> Iterator[tu
     """The fields that a caller may write so, by GraphQL name."""
     closed = entity.guard.closed(verb) if entity.guard is not None else ()
     for shown, raw in names.fields.items():
-        set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id)
+        set_by_writer = raw not in SYSTEM_FIELDS or (raw == "id" and entity.own_id and verb is Verb.CREATE)
         field = entity.columns[raw]
         if set_by_writer and field.writable and raw not in closed:
             yield shown, field

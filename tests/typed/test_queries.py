@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from graphql import build_schema, validate_schema
+from graphql import GraphQLSchema, build_schema, validate_schema
 
 from tests import build
 from tests.build import Collections, entity, field, link
@@ -222,6 +222,29 @@ def test_the_schema_is_one_that_clients_can_be_made_from(stoa: Stoa, admin: Pers
     for person in (admin, reader):
         sdl = person.client.get(f"/graphql/{crm.app.app_id}/schema.graphql").text
         assert validate_schema(build_schema(sdl)) == []
+
+
+def test_where_no_field_may_be_set_there_is_nothing_to_set_it_with(stoa: Stoa, admin: Person) -> None:
+    looking = {"name": "looking", "can": ["create", "read", "update", "delete"], "readOnly": ["code", "weight"]}
+    filing = {"name": "filing", "can": ["read", "update"], "readOnly": ["code"]}
+    fields = (build.field("code", unique=True), build.field("weight", "number"))
+    app = build.app(admin, build.entity("parcels", *fields, policies=[looking, filing]), dialect="stoa")
+
+    def schema_for(*keys: str) -> GraphQLSchema:
+        person = build.reader(stoa, admin, *(f"app:{app.app_id}:parcels.{key}" for key in keys))
+        schema = build_schema(person.client.get(f"/graphql/{app.app_id}/schema.graphql").text)
+        assert validate_schema(schema) == []
+        return schema
+
+    verbs = ("create", "read", "update", "delete")
+    closed = schema_for(*(f"{verb}:looking" for verb in verbs))
+    assert closed.mutation_type is not None
+    assert sorted(closed.mutation_type.fields) == ["deleteParcel", "deleteParcels"]
+    assert not {"ParcelCreate", "ParcelUpdate", "ParcelKey"} & set(closed.type_map)
+    assert schema_for("read:looking", "update:looking").mutation_type is None
+    filed = schema_for("read:filing", "update:filing")
+    assert list(filed.type_map["ParcelUpdate"].fields) == ["weight"]  # type: ignore[attr-defined]
+    assert len(schema_for(*verbs).mutation_type.fields) == 7  # type: ignore[union-attr]
 
 
 def test_doors_that_are_closed(stoa: Stoa, crm: Crm) -> None:
