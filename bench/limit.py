@@ -7,7 +7,7 @@ from 0; at `/hello` it runs none.
 
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +34,21 @@ class Telling:
         self._app: ASGIApp = app
         self.drain = app.drain
         self._told: list[Run] = []
-        fetch, rows, found = database._fetch, Reads.rows, LookUps.found
+        found = LookUps.found
 
-        async def told(pool: Any, statement: Statement) -> Sequence[Any]:
-            self._told.append((statement.sql, tuple(statement.args)))
-            return await fetch(pool, statement)
+        def telling(fetch: Callable[[Any, Statement], Awaitable[Any]]) -> Callable[[Any, Statement], Awaitable[Any]]:
+            async def told(connections: Any, statement: Statement) -> Any:
+                self._told.append((statement.sql, tuple(statement.args)))
+                return await fetch(connections, statement)
 
-        async def told_read(reads: Reads, statement: Statement) -> Sequence[Any]:
-            self._told.append((statement.sql, tuple(statement.args)))
-            return await rows(reads, statement)
+            return told
 
         async def told_look_up(look_ups: LookUps, look_up: LookUp, key: object) -> str | None:
             self._told.append((look_up.sql, ([key], *look_up.args)))
             return await found(look_ups, look_up, key)
 
-        database._fetch = told
-        Reads.rows = told_read  # type: ignore[method-assign]
+        database._fetch = telling(database._fetch)
+        Reads.rows = telling(Reads.rows)  # type: ignore[method-assign, assignment]
         LookUps.found = told_look_up  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

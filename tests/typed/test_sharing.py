@@ -1,6 +1,6 @@
 """What following costs, without a clock: work for each change, not for each of those who follow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 from domain.kernel.unit import Statement
 from graph import answer
 from infra.postgres import database
+from infra.postgres.reads import Reads
 from tests import build
 from tests.build import Collections, entity, field, link
 from tests.graph.listening import CHANGED as GENERIC
@@ -47,19 +48,23 @@ class Work:
 
 @pytest.fixture
 def work(crm: Collections, monkeypatch: pytest.MonkeyPatch) -> Work:
-    work, fetch = Work(), database._fetch
+    work = Work()
 
-    async def counted(pool: Any, statement: Statement) -> Any:
-        if f'"{crm.app_id}"."' in statement.sql:
-            work.statements.append(statement.sql)
-        return await fetch(pool, statement)
+    def counted(fetch: Callable[[Any, Statement], Awaitable[Any]]) -> Callable[[Any, Statement], Awaitable[Any]]:
+        async def fetched(connections: Any, statement: Statement) -> Any:
+            if f'"{crm.app_id}"."' in statement.sql:
+                work.statements.append(statement.sql)
+            return await fetch(connections, statement)
+
+        return fetched
 
     def dumps(value: Any) -> bytes:
         if value and value.keys() & {"contactChanged", "contactsLive", "recordChanged"}:
             work.encoded.append(value)
         return orjson.dumps(value)
 
-    monkeypatch.setattr(database, "_fetch", counted)
+    monkeypatch.setattr(database, "_fetch", counted(database._fetch))
+    monkeypatch.setattr(Reads, "rows", counted(Reads.rows))
     monkeypatch.setattr(answer, "orjson", SimpleNamespace(dumps=dumps))
     return work
 
