@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -229,15 +230,26 @@ def test_each_way_to_read_is_one_statement(parcels: Collections, asked: Callable
 
 
 class Counted:
-    """An awaitable that counts the Python functions its own steps call: what others do while it waits is not its."""
+    """An awaitable that counts the Python functions its own steps call: what others do while it waits is not its.
+
+    Nor is what happens within `uncounted`.
+    """
 
     def __init__(self, steps: Coroutine[Any, Any, None]) -> None:
-        self.calls, self._steps = 0, steps
+        self.calls, self._steps, self._counts = 0, steps, True
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        sys.setprofile(None)
+        self._counts = False
+        yield
+        self._counts = True
+        sys.setprofile(self._profile)
 
     def __await__(self) -> Generator[Any, Any, None]:
         step = partial(self._steps.send, None)
         while True:
-            sys.setprofile(self._profile)
+            sys.setprofile(self._profile if self._counts else None)
             try:
                 waited_for = step()
             except StopIteration:
@@ -261,7 +273,11 @@ def python_calls(stoa: Stoa, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run],
     answer = stoa.app._answer
 
     async def counted(scope: Any, receive: Any, send: Any) -> None:
-        answering = Counted(answer(scope, receive, send))
+        async def sent(message: Any) -> None:
+            with answering.uncounted():  # how often a socket is written to is the system's affair
+                await send(message)
+
+        answering = Counted(answer(scope, receive, sent))
         await answering
         counts.append(answering.calls)
 
@@ -299,7 +315,7 @@ def test_a_thousand_rows_cost_no_more_python_than_one(
     assert listed(1000) == listed(1)
     assert asked(1000) == asked(1)
     assert python_calls(lambda: typed.data(NESTED)) <= asked(1)  # which has a variable to read
-    assert (listed(1) < 550, asked(1) < 280) == (True, True)
+    assert (listed(1) < 360, asked(1) < 280) == (True, True)
 
 
 def test_a_record_by_its_id_costs_little_python(thousand: Collections, python_calls: Callable[[Run], int]) -> None:
@@ -309,4 +325,4 @@ def test_a_record_by_its_id_costs_little_python(thousand: Collections, python_ca
         python_calls(lambda: typed.data(BY_ID, id=made["id"])),
         python_calls(lambda: client.get(path).raise_for_status()),
     ]
-    assert (calls[0] < 350, calls[1] < 600) == (True, True), calls
+    assert (calls[0] < 300, calls[1] < 360) == (True, True), calls
