@@ -4,6 +4,7 @@ In this order: may this app be spoken of at all, is the id one, may the caller, 
 the input looked at (RootCX Data API, "Order of checks").
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain.access.permissions import Verb, policy_key, record_key
@@ -11,7 +12,7 @@ from domain.apps.reserved import refuse_reserved
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing
 from domain.kernel.ids import parse_uuid
-from domain.records.declared import AppSchema, ObjectType
+from domain.records.declared import AppSchema, ObjectType, Policy
 from domain.records.policies import bound_by, seen_by
 from domain.records.types import ListType, NotOfType
 
@@ -32,19 +33,27 @@ async def opened(ctx: Ctx, app_id: str, entity: str, verb: Verb) -> Opened:
     if schema is None:
         ctx.need(record_key(app_id, entity, verb))
         raise Missing(f"app '{app_id[:80]}' not found")
-    need_verb(ctx, schema, entity, verb)
-    if entity not in schema.types:
+    shown = seen_by(schema, ctx.actor.grants)
+    found = shown.types.get(entity)
+    held = None if found is None or found.guard is None else found.guard.held[verb]
+    _need(ctx, schema, entity, verb, [one.policy for one in held or ()])
+    if found is None:
         raise Missing(f"entity '{entity[:80]}' not found in app '{app_id[:80]}'")
-    return seen(ctx, schema, entity)
+    return Opened(shown, found)
 
 
 def need_verb(ctx: Ctx, schema: AppSchema, entity: str, verb: Verb) -> None:
-    """Raises Denied where the caller may do that to none of the entity's records."""
-    shown = seen_by(schema, ctx.actor.grants).types.get(entity)
-    held = None if shown is None or shown.guard is None else shown.guard.held[verb]
-    for one in held or ():
-        ctx.need(policy_key(schema.app_id, entity, verb, one.policy.name))
-    if not held:
+    """Raises Denied where the caller may do that to none of the entity's records, as their grants are now."""
+    declared = schema.types.get(entity)
+    bound = None if declared is None else bound_by(schema, declared, verb, ctx.actor.grants)
+    _need(ctx, schema, entity, verb, bound or ())
+
+
+def _need(ctx: Ctx, schema: AppSchema, entity: str, verb: Verb, policies: Sequence[Policy]) -> None:
+    """Raises Denied without the permission to go as far as these policies, or all the way where there are none."""
+    for policy in policies:
+        ctx.need(policy_key(schema.app_id, entity, verb, policy.name))
+    if not policies:
         ctx.need(record_key(schema.app_id, entity, verb))
 
 
