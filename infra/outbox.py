@@ -2,7 +2,8 @@
 
 The reader sleeps until something commits (here, or in another process, which tells over Valkey) and looks once a
 second anyway, so that a lost message costs a second and nothing else. A change is read once; each distinct watch of
-its listeners is asked about it once, by PostgreSQL: whether it is told, and what of the record.
+its listeners is asked about it once, by PostgreSQL: whether it is told, and what of the record. Watches that differ in
+their values only, those of people under one policy, are asked about together.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from domain.kernel.events import LOGGED, RecordChange, Watch, place_of
 from domain.kernel.unit import Statement, StatementRefused
 from infra.hearing import heard
 from infra.logs import get_logger
+from infra.postgres.together import Together
 
 POLL_S = 1.0
 UNSETTLED_POLL_S = 0.02  # while an event is committed but an older transaction still runs
@@ -117,8 +119,9 @@ class OutboxFeed:
         ask: Fetch | None = None,
     ) -> None:
         self._fetch = fetch
-        self._ask = ask or fetch  # about a change: the log is read in another way
-        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._ask = Together(
+            _at_once(ask or fetch, ASKED_AT_ONCE)
+        ).rows  # about a change: the log is read in another way
         self._valkey: redis.Redis | None = redis.Redis.from_url(valkey_url) if valkey_url else None
         self._hear = hear
         self._wake = asyncio.Event()
@@ -287,8 +290,7 @@ class OutboxFeed:
         if not watch.asks:
             return change
         try:
-            async with self._asking:
-                rows = await self._ask(_asking(change, watch))
+            rows = await self._ask(_asking(change, watch))
         except StatementRefused as refused:
             raise Gone("what was declared has changed, and the condition speaks of what is no more") from refused
         if not any(row["told"] for row in rows):
@@ -339,6 +341,17 @@ class _Subscription:
 
     async def aclose(self) -> None:
         self._feed.leave(self._listener)
+
+
+def _at_once(fetch: Fetch, most: int) -> Fetch:
+    """The same, for so many statements at once."""
+    turns = asyncio.Semaphore(most)
+
+    async def fetched(statement: Statement) -> Sequence[Mapping[str, Any]]:
+        async with turns:
+            return await fetch(statement)
+
+    return fetched
 
 
 def _asking(change: RecordChange, watch: Watch) -> Statement:

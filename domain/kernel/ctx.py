@@ -230,6 +230,12 @@ class Ctx:
         async with self._turn:
             return await self._unit.fetch(bound)
 
+    async def fetch_together(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """What `fetch` comes to, where many ask the same SELECT at once with values of their own. Raises as it does."""
+        bound = Statement(statement.sql, self.bound(statement.args))
+        async with self._turn:
+            return await self._unit.fetch_together(bound)
+
     async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """What a compiled statement reads of that which is committed: what all operations share is made of that.
 

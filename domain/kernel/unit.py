@@ -61,6 +61,10 @@ class Unit(Protocol):
         """The rows of `statement`. Raises StatementRefused, TimedOut, Unavailable."""
         ...
 
+    async def fetch_together(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The same, where many are expected to ask the same SELECT at once with values of their own."""
+        ...
+
     async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of a `statement` that reads what is committed, be it changed in this unit or not.
 

@@ -80,7 +80,7 @@ class ChangePlan:
     async def _answer(self, ctx: Ctx, variables: Variables, change: RecordChange) -> Answer:
         record = None
         if self.record is not None and change.after is not None:
-            rows = await ctx.fetch(_bound(ctx, self.record.filled({**variables, "ids": [change.record_id]})))
+            rows = await ctx.fetch_together(self.record.filled({**variables, "ids": [change.record_id]}))
             record = rows[0]["doc"] if rows else None
         return Answer({self.key: {key: self._part(what, change, record) for key, what in self.parts}})
 
@@ -227,7 +227,7 @@ class LiveSeries:
                 task.result()
 
     async def _read(self) -> list[Row]:
-        return [(row["id"], row["listed"], row["single"]) for row in await self._ctx.fetch(self._statement)]
+        return [(row["id"], row["listed"], row["single"]) for row in await self._ctx.fetch_together(self._statement)]
 
     async def before(self, after: str | None) -> tuple[Place, AsyncIterator[Answer]]:
         """The list as it is now: who writes and then joins finds what it wrote."""

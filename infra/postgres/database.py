@@ -20,6 +20,7 @@ from infra.postgres.connections import Connections
 from infra.postgres.faults import is_lost, translated
 from infra.postgres.look_ups import LookUps
 from infra.postgres.reads import Reads
+from infra.postgres.together import Together
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class Database:
         self._anew = anew
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pool = pool
-        self._shared = Shared(LookUps(pool, ACQUIRE_TIMEOUT_S), Reads(pool, ACQUIRE_TIMEOUT_S))
+        self._shared = Shared(LookUps(pool, ACQUIRE_TIMEOUT_S), Reads(pool, ACQUIRE_TIMEOUT_S), Together(self.fetch))
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
@@ -142,6 +143,7 @@ class Shared:
 
     look_ups: LookUps
     reads: Reads
+    together: Together
 
 
 class DatabaseUnit:
@@ -193,6 +195,10 @@ class DatabaseUnit:
         if self._shared is not None:
             return await self._shared.reads.rows(statement)
         return await self.run(lambda session: _in_session(session, statement))
+
+    async def fetch_together(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
+        """The rows of `statement`: read with what others ask in the same words, where this unit only reads."""
+        return await (self.fetch(statement) if self._shared is None else self._shared.together.rows(statement))
 
     async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`, by itself."""
