@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from domain.kernel.errors import TimedOut
 from domain.kernel.unit import Statement, StatementRefused
 
-AT_ONCE = 100  # statements that are run as one
+AT_ONCE = 25  # statements that are run as one, in the time that one may take
+ALONE_AT_ONCE = 4  # of those that cannot be: as many connections
 
 Values = tuple[object, ...]
 Rows = Sequence[Mapping[str, Any]]
@@ -34,7 +36,7 @@ _WITH, _NUMBER, _ROW = '"asked with"', '"asked number"', '"asked row"'
 class Together:
     """Runs statements by `fetch`: those of one turn of the event loop that have the same text, as one.
 
-    That one is refused may be somebody else's fault: then each is run by itself.
+    That one is refused, or takes too long, may be somebody else's fault: then each is run by itself.
     """
 
     def __init__(self, fetch: Fetch) -> None:
@@ -60,13 +62,17 @@ class Together:
         for begin in range(0, len(asked), AT_ONCE):
             some = asked[begin : begin + AT_ONCE]
             if len(some) == 1 or not await self._run_as_one(sql, some):
-                await asyncio.gather(*(self._run_alone(sql, *one) for one in some))
+                turns = asyncio.Semaphore(ALONE_AT_ONCE)
+                await asyncio.gather(*(self._run_alone(turns, sql, *one) for one in some))
 
-    async def _run_alone(self, sql: str, values: Values, answer: "asyncio.Future[Rows]") -> None:
-        try:
-            _tell(answer, await self._fetch(Statement(sql, values)))
-        except Exception as problem:
-            _tell(answer, problem)
+    async def _run_alone(
+        self, turns: asyncio.Semaphore, sql: str, values: Values, answer: "asyncio.Future[Rows]"
+    ) -> None:
+        async with turns:
+            try:
+                _tell(answer, await self._fetch(Statement(sql, values)))
+            except Exception as problem:
+                _tell(answer, problem)
 
     async def _run_as_one(self, sql: str, asked: Sequence[_Asked]) -> bool:
         """Whether it came to an answer for each."""
@@ -80,7 +86,7 @@ class Together:
         try:
             for row in await self._fetch(Statement(text, tuple(values))):
                 found[row["asked number"] - 1].append(row)
-        except StatementRefused:
+        except (StatementRefused, TimedOut):
             return False
         except Exception as problem:
             for _, answer in asked:

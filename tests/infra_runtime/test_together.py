@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from domain.kernel.errors import Unavailable
+from domain.kernel.errors import TimedOut, Unavailable
 from domain.kernel.unit import Statement, StatementRefused
 from infra.postgres.database import Database
 from infra.postgres.together import AT_ONCE, Together, as_one
@@ -104,7 +104,7 @@ async def test_so_many_are_run_as_one_at_most(things: Counted) -> None:
     numbers = [(str(n),) for n in range(2 * AT_ONCE + 1)]
     assert await things.told("SELECT $1::text", *numbers) == [[number] for (number,) in numbers]
     assert [len(statement.args[0]) for statement in things.sent[:2]] == [AT_ONCE, AT_ONCE]  # type: ignore[arg-type]
-    assert things.sent[2].args == ("200",)
+    assert things.sent[2].args == (str(2 * AT_ONCE),)
 
 
 async def test_who_asks_for_what_is_refused_is_the_only_one_who_is(things: Counted) -> None:
@@ -113,6 +113,18 @@ async def test_who_asks_for_what_is_refused_is_the_only_one_who_is(things: Count
     assert isinstance(bad, StatementRefused)
     assert bad.sqlstate == "22012"
     assert len(things.sent) == 4
+
+
+async def test_what_takes_too_long_together_may_not_alone(things: Counted) -> None:
+    fetch = things.together._fetch
+
+    async def hurried(statement: Statement) -> Sequence[Any]:
+        if "asked number" in statement.sql:
+            raise TimedOut("the statement took longer than it may")
+        return await fetch(statement)
+
+    things.together._fetch = hurried
+    assert await things.told("SELECT $1::integer", *[(n,) for n in range(9)]) == [[n] for n in range(9)]
 
 
 async def test_that_nothing_can_be_read_is_told_to_all(things: Counted) -> None:
