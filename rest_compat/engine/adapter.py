@@ -211,8 +211,11 @@ class RestAdapter:
                 await self._run(route, bound, caller, exchange, receive)
 
     async def _bound(self, route: Route, call: Call, exchange: Exchange, caller: Caller) -> Bound:
-        """The call as the operation's variables. Addresses that come again are read once."""
-        if not route.compiled.binding.by_address:
+        """The call as the operation's variables. Addresses that come again are read once.
+
+        Not those that a browser is sent to: they hold what is good for one time, and nobody is to keep it.
+        """
+        if route.navigation or not exchange.reads or not route.compiled.binding.by_address:
             return await self._newly_bound(route, call, exchange, caller)
         address = (route.label, *call.path_values, call.request.scope["query_string"])
         bound = self._read.get(address)

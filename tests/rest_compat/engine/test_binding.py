@@ -55,6 +55,13 @@ async def test_an_address_is_read_once_and_each_request_has_values_of_its_own(re
     assert await got(served, "/e/7?a=1&b=%5B2%5D") == {"object": {"a": "1", "b": "[2]"}, "id": "7"}
 
 
+async def test_what_is_good_for_one_time_is_not_remembered(rest: Serve) -> None:
+    declared = 'mutation q($text: String @param(in: QUERY)) @rest(method: GET, path: "/e", navigation: true)'
+    served = rest(f"{declared} {{ echo(text: $text) }}")
+    assert await got(served, "/e?text=secret") == {"text": "secret"}
+    assert served.adapter._read == {}
+
+
 async def test_what_depends_on_more_than_the_address_is_read_each_time(rest: Serve) -> None:
     served = rest(asks('$text: String @param(in: HEADER, name: "x-text")'))
     assert await got(served, "/e", headers={"x-text": "one"}) == {"text": "one"}
