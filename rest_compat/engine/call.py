@@ -72,6 +72,7 @@ class Call:
         self.path_values = path_values
         self._multipart: FormData | None = None
         self._chunks: AsyncGenerator[bytes, None] | None = None
+        self._body: bytes | None = None
 
     # The head.
 
@@ -125,23 +126,35 @@ class Call:
         text = self.request.headers.get("content-length", "")
         return int(text[:19]) if text.isdecimal() else None
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Around the reading of the body. Raises Refusal for one we don't take."""
+    def _refuse_unreadable(self) -> None:
+        """Raises Refusal for a body we don't take, before any of it is read."""
         if (self._declared or 0) > self._most > 0:
             raise self._too_large()
         coding = self.request.headers.get("content-encoding", "identity").strip().lower()
         if coding != "identity":
             raise Refusal("UNSUPPORTED_MEDIA_TYPE", "the body must come without a Content-Encoding")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Around the reading of the body. Raises Refusal for one we don't take."""
+        self._refuse_unreadable()
         try:
             yield
         except ClientDisconnect as gone:
-            raise invalid(None, "the body ended before it was whole") from gone
+            raise _broken_off() from gone
 
     async def body(self) -> bytes:
-        """The whole body."""
-        with self._reading():
-            return await self.request.body()
+        """The whole body. Raises Refusal."""
+        if self._body is None:
+            self._refuse_unreadable()
+            parts = []
+            while not self._whole:
+                message = await self._counted()
+                if message["type"] == "http.disconnect":
+                    raise _broken_off()
+                parts.append(message.get("body", b""))
+            self._body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._body
 
     async def json(self, *, optional: bool) -> Any:
         """The body as JSON; an empty one counts as `{}` where all of it is optional. Raises Refusal."""
@@ -209,6 +222,10 @@ class Call:
             await self._multipart.close()
         if self._chunks is not None:
             await self._chunks.aclose()
+
+
+def _broken_off() -> Refusal:
+    return invalid(None, "the body ended before it was whole")
 
 
 async def _from_disk(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
