@@ -256,7 +256,7 @@ class Ctx:
         Where nothing else is to be written along with it, that is one round trip: PostgreSQL makes a transaction of
         it. An operation of several parts runs it in its transaction. Raises as `fetch` does.
         """
-        bound = Statement(statement.sql, self.bound(statement.args))
+        bound = Statement(statement.sql, self.bound(statement.args), statement.adds)
         async with self._turn:
             return await (self._unit.fetch(bound) if self.events else self._unit.conclude(bound))
 

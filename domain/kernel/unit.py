@@ -24,10 +24,16 @@ class OfCaller(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL with positional parameters (`$1`...), ready for the wire once its arguments `OfCaller` are bound."""
+    """SQL with positional parameters (`$1`...), ready for the wire once its arguments `OfCaller` are bound.
+
+    One that adds a row, and does and tells nothing else, names the argument that has it: the text of a JSON array,
+    of which it would add every element, and tell of each by a row in their order. Such statements that are equal in all
+    else may be run together.
+    """
 
     sql: str
     args: tuple[object, ...] = ()
+    adds: int | None = None  # the place among `args` of that row
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,10 +379,12 @@ def _insertion(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | No
     fields = [field for name, field in at.entity.stored.items() if name in rows[0]]
     text, by = str(json_of(rows)), author(ctx)
     if told is not None or by.hooks:
-        return sql.insert(at.schema, at.entity, fields, text, by, told)
+        made = sql.insert(at.schema, at.entity, fields, text, by, told)
+        return made if len(rows) == 1 else replace(made, adds=None)
     form = ("insert", at.entity.name, *[field.name for field in fields])
     made = at.schema.statement(form, lambda: sql.insert(at.schema, at.entity, fields, ROWS, AUTHOR))
-    return Statement(made.sql, filled(made.args, {ROWS.variable: text, **author_values(by)}))
+    args = filled(made.args, {ROWS.variable: text, **author_values(by)})
+    return Statement(made.sql, args, made.adds if len(rows) == 1 else None)
 
 
 async def insert_rows(ctx: Ctx, at: Opened, rows: list[dict[str, Any]], told: Told | None = None) -> list[RawJson]:

@@ -507,7 +507,7 @@ def insert(
     """Insert the objects in `rows` (a JSON array), the given fields of each. The new rows as `doc`, in order.
 
     A row that equals one there is in the unique fields `instead` changes that one, if the caller may; else nothing
-    becomes of it. Raises Denied.
+    becomes of it. The statement says where its rows are, for those who know that there is one. Raises Denied.
     """
     params = Params()
     who = _author(author, params)
@@ -519,7 +519,8 @@ def insert(
         f"SELECT {values} FROM author, {given} ORDER BY v.{NUMBERED}{_instead(entity, fields, instead, params)}"
         f" RETURNING {_told(schema, entity, Verb.CREATE, fields, told, params)} AS doc"
     )
-    return Statement(sql, tuple(params.values))
+    place = None if instead else next(n for n, value in enumerate(params.values) if value is rows)
+    return Statement(sql, tuple(params.values), place)
 
 
 def _instead(

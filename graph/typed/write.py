@@ -47,10 +47,11 @@ class Template:
 
     sql: str
     values: tuple[Any, ...]
+    adds: int | None = None  # see `Statement`
 
     def filled(self, variables: Variables) -> Statement:
         """The statement of this run. Raises Invalid."""
-        return Statement(self.sql, filled(self.values, variables))
+        return Statement(self.sql, filled(self.values, variables), self.adds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,8 @@ class _Root:
             return f"({Compiler(params).object(self.source, self.parts, ROW)})::text"
 
         statement = build(told)
-        return Template(statement.sql, statement.args), None if alone else self._reading()
+        adds = None if self.writes.many else statement.adds
+        return Template(statement.sql, statement.args, adds), None if alone else self._reading()
 
     def _reading(self) -> Template:
         compiler, written = Compiler(), Source(self.app, of_any_row(self.entity))

@@ -16,6 +16,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from domain.kernel.unit import LookUp, Statement
+from infra.postgres.additions import Additions
 from infra.postgres.connections import Connections
 from infra.postgres.faults import is_lost, translated
 from infra.postgres.look_ups import LookUps
@@ -44,6 +45,7 @@ class Database:
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pool = pool
         self._shared = Shared(LookUps(pool, ACQUIRE_TIMEOUT_S), Reads(pool, ACQUIRE_TIMEOUT_S), Together(self.fetch))
+        self._additions = Additions(pool, ACQUIRE_TIMEOUT_S)
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
@@ -66,7 +68,7 @@ class Database:
         Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
         """
         if writes:
-            return DatabaseUnit(self._engine, self._pool, single=single)
+            return DatabaseUnit(self._engine, self._pool, additions=self._additions if single else None)
         return DatabaseUnit(self._reading, self._pool, self._shared)
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
@@ -158,13 +160,12 @@ class DatabaseUnit:
         engine: AsyncEngine,
         pool: Connections,
         shared: Shared | None = None,
-        *,
-        single: bool = False,
+        additions: Additions | None = None,
     ) -> None:
         self._engine = engine
         self._pool = pool
         self._shared = shared
-        self._single = single
+        self._additions = additions  # of one that may come to a single statement
         self._concluded = False
         self._session: AsyncSession | None = None
         self.uses = 0
@@ -213,9 +214,12 @@ class DatabaseUnit:
 
     async def conclude(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`: by itself in a unit that may come to one, unless something came before it."""
-        if not self._single or self._session is not None or self._concluded:
+        if self._additions is None or self._session is not None or self._concluded:
             return await self.fetch(statement)
-        rows = await _fetch(self._pool, statement)
+        if statement.adds is not None:
+            rows = await self._additions.rows(statement)
+        else:
+            rows = await _fetch(self._pool, statement)
         self._concluded = bool(rows)
         return rows
 

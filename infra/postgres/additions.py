@@ -1,0 +1,136 @@
+"""New rows that are added by the same statement: those that are handed in at the same time are one transaction."""
+
+import asyncio
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from asyncpg.exceptions import DeadlockDetectedError
+
+from domain.kernel.errors import Busy, TimedOut
+from domain.kernel.unit import Statement, StatementRefused
+from infra.postgres.connections import Connections
+from infra.postgres.faults import translated
+
+ROWS_MAX = 100  # of one run
+RUNS_MAX = 2  # of one statement at a time, as long as they are quick
+SLOW_S = 0.05  # one that takes longer may wait for somebody: the others do not wait with it
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class _Handed:
+    """What is handed in for one statement: the rows of its next run, each with who waits, and its runs under way."""
+
+    waiting: "list[tuple[Statement, asyncio.Future[Rows]]]" = field(default_factory=list)
+    runs: int = 0
+    begun: float = 0.0  # when the last of them was
+    about_to: bool = False  # whether one of the runs has yet to take its rows
+
+    def take(self) -> "list[tuple[Statement, asyncio.Future[Rows]]]":
+        """The rows of a run, without those of who has given up. What is handed in from now on comes with the next."""
+        self.about_to = False
+        taken = [one for one in self.waiting[:ROWS_MAX] if not one[1].done()]
+        del self.waiting[:ROWS_MAX]
+        return taken
+
+
+class Additions:
+    """The single rows that one process adds.
+
+    Who adds one row waits for nobody. What is handed in while no connection is free, or enough of the statement's runs
+    are under way, goes together, and is on disk together: the more there is to do, the less it costs. The same
+    statement with the same other values means the same author under the same policy. A transaction that is refused has
+    done nothing: then each row is added by itself, and whoever is to blame is refused alone.
+    """
+
+    def __init__(self, connections: Connections, acquire_timeout_s: float) -> None:
+        self._connections = connections
+        self._acquire_timeout_s = acquire_timeout_s
+        self._handed: dict[Hashable, _Handed] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def rows(self, statement: Statement) -> Rows:
+        """What the statement tells of its row. Raises StatementRefused, TimedOut, Busy, Unavailable."""
+        loop = asyncio.get_running_loop()
+        key = _words(statement)
+        handed = self._handed.get(key)
+        if handed is None:
+            handed = self._handed[key] = _Handed()
+        waiting: asyncio.Future[Rows] = loop.create_future()
+        handed.waiting.append((statement, waiting))
+        free = handed.runs < RUNS_MAX or loop.time() - handed.begun > SLOW_S
+        if free and not handed.about_to:
+            handed.runs += 1
+            handed.about_to = True
+            task = loop.create_task(self._run(key, handed))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await waiting
+
+    async def _run(self, key: Hashable, handed: _Handed) -> None:
+        """Add rows until none is handed in."""
+        while handed.waiting:
+            handed.about_to = True
+            await self._run_once(handed)
+        handed.runs -= 1
+        if handed.runs == 0:
+            del self._handed[key]
+
+    async def _run_once(self, handed: _Handed) -> None:
+        taken: list[tuple[Statement, asyncio.Future[Rows]]] = []
+        try:
+            async with self._connections.lent(self._acquire_timeout_s) as connection:
+                taken = handed.take()
+                if not taken:
+                    return
+                handed.begun = asyncio.get_running_loop().time()
+                statement = _joined([one for one, _ in taken])
+                rows = await connection.fetch(statement.sql, *statement.args)
+        except Exception as error:
+            problem = translated(error)
+            undone = isinstance(problem, StatementRefused | TimedOut | Busy) or isinstance(error, DeadlockDetectedError)
+            if undone and len(taken) > 1:
+                await asyncio.gather(*(self._run_alone(*one) for one in taken))
+                return
+            for _, waiting in taken or handed.take():
+                if not waiting.done():
+                    waiting.set_exception(translated(error))
+            return
+        for (_, waiting), row in zip(taken, rows, strict=True):
+            if not waiting.done():
+                waiting.set_result([row])
+
+    async def _run_alone(self, statement: Statement, waiting: "asyncio.Future[Rows]") -> None:
+        try:
+            async with self._connections.lent(self._acquire_timeout_s) as connection:
+                rows: Rows = await connection.fetch(statement.sql, *statement.args)
+        except Exception as error:
+            if not waiting.done():
+                waiting.set_exception(translated(error))
+        else:
+            if not waiting.done():
+                waiting.set_result(rows)
+
+
+def _words(statement: Statement) -> Hashable:
+    """What all have in common that are added together; values that only look the same, 1 and true, are told apart."""
+    assert statement.adds is not None
+    others = (*statement.args[: statement.adds], *statement.args[statement.adds + 1 :])
+    words = (statement.sql, statement.adds, others, tuple(map(type, others)))
+    try:
+        hash(words)
+    except TypeError:  # a list among the values
+        return (statement.sql, statement.adds, repr(others))
+    return words
+
+
+def _joined(statements: Sequence[Statement]) -> Statement:
+    """The statement that adds the rows of all of them."""
+    first, at = statements[0], statements[0].adds
+    assert at is not None
+    if len(statements) == 1:
+        return first
+    rows = ",".join(str(one.args[at])[1:-1] for one in statements)
+    return replace(first, args=(*first.args[:at], f"[{rows}]", *first.args[at + 1 :]))
