@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.kernel.unit import LookUp, Statement
 from infra.app import Application, create_app
 from infra.postgres import database
+from infra.postgres.additions import Additions
 from infra.postgres.look_ups import LookUps
 from infra.postgres.reads import Reads
 from infra.server import Server, bind
@@ -49,6 +50,7 @@ class Telling:
 
         database._fetch = telling(database._fetch)
         Reads.rows = telling(Reads.rows)  # type: ignore[method-assign, assignment]
+        Additions.rows = telling(Additions.rows)  # type: ignore[method-assign, assignment]
         LookUps.found = told_look_up  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
