@@ -12,7 +12,7 @@ from domain.kernel.unit import Statement, StatementRefused
 from infra.postgres.connections import Connections
 from infra.postgres.faults import translated
 
-ROWS_MAX = 100  # of one run
+ROWS_MAX, CHARS_MAX = 100, 2**20  # of one run
 RUNS_MAX = 2  # of one statement at a time, as long as they are quick
 SLOW_S = 0.05  # one that takes longer may wait for somebody: the others do not wait with it
 
@@ -31,8 +31,16 @@ class _Handed:
     def take(self) -> "list[tuple[Statement, asyncio.Future[Rows]]]":
         """The rows of a run, without those of who has given up. What is handed in from now on comes with the next."""
         self.about_to = False
-        taken = [one for one in self.waiting[:ROWS_MAX] if not one[1].done()]
-        del self.waiting[:ROWS_MAX]
+        taken: list[tuple[Statement, asyncio.Future[Rows]]] = []
+        chars = count = 0
+        for statement, waiting in self.waiting:
+            chars += len(_row(statement))
+            if count == ROWS_MAX or (count and chars > CHARS_MAX):
+                break
+            count += 1
+            if not waiting.done():
+                taken.append((statement, waiting))
+        del self.waiting[:count]
         return taken
 
 
@@ -126,11 +134,17 @@ def _words(statement: Statement) -> Hashable:
     return words
 
 
+def _row(statement: Statement) -> str:
+    """The JSON array of its one row."""
+    assert statement.adds is not None
+    return str(statement.args[statement.adds])
+
+
 def _joined(statements: Sequence[Statement]) -> Statement:
     """The statement that adds the rows of all of them."""
     first, at = statements[0], statements[0].adds
     assert at is not None
     if len(statements) == 1:
         return first
-    rows = ",".join(str(one.args[at])[1:-1] for one in statements)
+    rows = ",".join(_row(one)[1:-1] for one in statements)
     return replace(first, args=(*first.args[:at], f"[{rows}]", *first.args[at + 1 :]))

@@ -11,7 +11,7 @@ import pytest
 
 from domain.kernel.errors import Unavailable
 from domain.kernel.unit import Statement, StatementRefused
-from infra.postgres.additions import RUNS_MAX, Additions
+from infra.postgres.additions import CHARS_MAX, RUNS_MAX, Additions
 from infra.postgres.connections import Connections
 from tests.harness import Databases
 
@@ -84,6 +84,14 @@ async def test_what_is_handed_in_at_once_is_added_together_and_each_is_told_of_i
     assert await watched.told(*map(thing, names)) == [[f"{name} of ann"] for name in names]
     assert watched.sent == [100, 100, 50]
     assert await watched.stored() == names
+
+
+async def test_so_much_is_added_together_at_most(watched: Watched) -> None:
+    names = [letter * 400_000 for letter in "abcde"]
+    told = await watched.told(*(thing(name[0], long=name) for name in names))
+    assert told == [[f"{name[0]} of ann"] for name in names]
+    assert watched.sent == [2, 2, 1]
+    assert await watched.told(thing("f", long="f" * CHARS_MAX)) == [["f of ann"]]
 
 
 async def test_what_differs_in_more_than_the_row_goes_apart(watched: Watched) -> None:
