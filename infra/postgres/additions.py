@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import asyncpg
 from asyncpg.exceptions import DeadlockDetectedError
 
 from domain.kernel.errors import Busy, TimedOut
 from domain.kernel.unit import Statement, StatementRefused
 from infra.postgres.connections import Connections
-from infra.postgres.faults import translated
+from infra.postgres.faults import LOST, translated
 
 ROWS_MAX, CHARS_MAX = 100, 2**20  # of one run
 RUNS_MAX = 2  # of one statement at a time, as long as they are quick
@@ -44,19 +46,30 @@ class _Handed:
         return taken
 
 
+@dataclass(slots=True)
+class _Run:
+    """A statement under way, and the call that is to end it."""
+
+    pid: int
+    called_off: "asyncio.Task[None] | None" = None
+
+
 class Additions:
     """The single rows that one process adds.
 
     Who adds one row waits for nobody. What is handed in while no connection is free, or enough of the statement's runs
     are under way, goes together, and is on disk together: the more there is to do, the less it costs. The same
-    statement with the same other values means the same author under the same policy. A transaction that is refused has
-    done nothing: then each row is added by itself, and whoever is to blame is refused alone.
+    statement with the same other values means the same author under the same policy. A transaction that is refused, or
+    called off because somebody gave up, has done nothing: then each row that is still wanted is added by itself, and
+    whoever is to blame is refused alone.
     """
 
-    def __init__(self, connections: Connections, acquire_timeout_s: float) -> None:
+    def __init__(self, connections: Connections, acquire_timeout_s: float, calling_off: Connections) -> None:
         self._connections = connections
         self._acquire_timeout_s = acquire_timeout_s
+        self._calling_off = calling_off
         self._handed: dict[Hashable, _Handed] = {}
+        self._under_way: dict[asyncio.Future[Rows], _Run] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def rows(self, statement: Statement) -> Rows:
@@ -75,7 +88,40 @@ class Additions:
             task = loop.create_task(self._run(key, handed))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return await waiting
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            self._call_off(waiting)
+            raise
+
+    def _call_off(self, waiting: "asyncio.Future[Rows]") -> None:
+        """Who waited has given up: what would be added for them is not, if there is time."""
+        run = self._under_way.get(waiting)
+        if run is not None and run.called_off is None:
+            run.called_off = asyncio.get_running_loop().create_task(self._cancel(run.pid))
+
+    async def _cancel(self, pid: int) -> None:
+        with suppress(*LOST, asyncpg.PostgresError):
+            async with self._calling_off.lent(self._acquire_timeout_s) as connection:
+                await connection.execute("SELECT pg_cancel_backend($1)", pid)
+
+    async def _send(
+        self, connection: "asyncpg.Connection[Any]", statement: Statement, waiting: "Sequence[asyncio.Future[Rows]]"
+    ) -> Rows:
+        """What the statement tells, or that it has done nothing: it is called off when one of those has given up.
+
+        PostgreSQL says what became of it. The connection is nobody else's before that, and before the call has come.
+        """
+        run = _Run(connection.get_server_pid())
+        self._under_way.update(dict.fromkeys(waiting, run))
+        try:
+            rows: Rows = await connection.fetch(statement.sql, *statement.args)
+            return rows
+        finally:
+            for one in waiting:
+                del self._under_way[one]
+            if run.called_off is not None:
+                await run.called_off
 
     async def _run(self, key: Hashable, handed: _Handed) -> None:
         """Add rows until none is handed in."""
@@ -94,8 +140,7 @@ class Additions:
                 if not taken:
                     return
                 handed.begun = asyncio.get_running_loop().time()
-                statement = _joined([one for one, _ in taken])
-                rows = await connection.fetch(statement.sql, *statement.args)
+                rows = await self._send(connection, _joined([one for one, _ in taken]), [one for _, one in taken])
         except Exception as error:
             problem = translated(error)
             undone = isinstance(problem, StatementRefused | TimedOut | Busy) or isinstance(error, DeadlockDetectedError)
@@ -113,7 +158,9 @@ class Additions:
     async def _run_alone(self, statement: Statement, waiting: "asyncio.Future[Rows]") -> None:
         try:
             async with self._connections.lent(self._acquire_timeout_s) as connection:
-                rows: Rows = await connection.fetch(statement.sql, *statement.args)
+                if waiting.done():
+                    return
+                rows = await self._send(connection, statement, [waiting])
         except Exception as error:
             if not waiting.done():
                 waiting.set_exception(translated(error))

@@ -39,28 +39,32 @@ class Database:
     Its own connections go around as they are: no statement that runs on them leaves settings or locks behind.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: Connections, anew: Connections) -> None:
+    def __init__(self, engine: AsyncEngine, pool: Connections, anew: Connections, calling_off: Connections) -> None:
         self._engine = engine
         self._anew = anew
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pool = pool
         self._shared = Shared(LookUps(pool, ACQUIRE_TIMEOUT_S), Reads(pool, ACQUIRE_TIMEOUT_S), Together(self.fetch))
-        self._additions = Additions(pool, ACQUIRE_TIMEOUT_S)
+        self._calling_off = calling_off
+        self._additions = Additions(pool, ACQUIRE_TIMEOUT_S, calling_off)
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
         """Connect to PostgreSQL, with at most `connections` for records and as many for everything else.
 
-        And one for what is planned anew.
+        And one for what is planned anew, and one to call off what runs on others.
         """
-        anew = partial(_connected, url, plan_cache_mode="force_custom_plan")
-        return cls(_engine(url, connections), Connections(partial(_connected, url), connections), Connections(anew, 1))
+        connect, anew = partial(_connected, url), partial(_connected, url, plan_cache_mode="force_custom_plan")
+        return cls(
+            _engine(url, connections), *(Connections(*one) for one in ((connect, connections), (anew, 1), (connect, 1)))
+        )
 
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
         await self._pool.close()
         await self._anew.close()
+        await self._calling_off.close()
 
     def unit(self, *, writes: bool, single: bool = False) -> "DatabaseUnit":
         """A unit of work for an `async with` block, rolled back at its end unless it is committed.

@@ -32,12 +32,14 @@ class Watched:
 
     url: str
     connections: Connections = field(init=False)
+    calling_off: Connections = field(init=False)
     additions: Additions = field(init=False)
     sent: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.connections = Connections(self.connect, 2)
-        self.additions = Additions(self.connections, 5)
+        self.calling_off = Connections(self.connect, 1)
+        self.additions = Additions(self.connections, 5, self.calling_off)
 
     async def connect(self) -> "asyncpg.Connection":
         connection = await asyncpg.connect(self.url)
@@ -71,6 +73,7 @@ async def watched(databases: Databases) -> AsyncIterator[Watched]:
     await connection.close()
     yield watched
     await watched.connections.close()
+    await watched.calling_off.close()
 
 
 async def test_one_by_one_each_is_its_own_transaction(watched: Watched) -> None:
@@ -126,6 +129,25 @@ async def test_who_gives_up_before_it_is_sent_adds_nothing(watched: Watched) -> 
     assert await watched.stored() == ["a", "c"]
 
 
+async def test_who_gives_up_while_it_is_under_way_adds_nothing_and_the_others_do(watched: Watched) -> None:
+    names = {"a": 0.0, "b": 1.0, "c": 0.0}
+    handed = [asyncio.create_task(watched.additions.rows(thing(name, nap=nap))) for name, nap in names.items()]
+    await asyncio.sleep(0.3)
+    handed[1].cancel()
+    found = await asyncio.wait_for(asyncio.gather(*handed, return_exceptions=True), 0.6)
+    assert isinstance(found[1], asyncio.CancelledError)
+    assert [[row["doc"] for row in one] for one in (found[0], found[2])] == [["a of ann"], ["c of ann"]]
+    await asyncio.sleep(1)
+    assert await watched.stored() == ["a", "c"]
+    assert sorted(watched.sent) == [1, 1, 3]
+    alone = asyncio.create_task(watched.additions.rows(thing("d", nap=0.5)))
+    await asyncio.sleep(0.2)
+    alone.cancel()
+    await asyncio.sleep(0.6)
+    assert await watched.stored() == ["a", "c"]
+    assert await watched.told(thing("e")) == [["e of ann"]]
+
+
 async def test_one_that_waits_for_long_holds_up_those_beside_it_and_no_others(watched: Watched) -> None:
     slow = [asyncio.create_task(watched.told(thing(f"slow {n}", nap=0.6))) for n in range(1)]
     await asyncio.sleep(0.2)
@@ -149,7 +171,7 @@ async def test_where_nobody_knows_what_became_of_it_nothing_is_tried_again(watch
 
 
 async def test_where_no_connection_comes_free_all_are_told(watched: Watched) -> None:
-    watched.additions = Additions(watched.connections, 0.1)
+    watched.additions = Additions(watched.connections, 0.1, watched.calling_off)
     held = [await watched.connections.take(5) for _ in range(2)]
     found = await watched.told(thing("a"), thing("b"))
     assert [type(one) for one in found] == [Unavailable] * 2
