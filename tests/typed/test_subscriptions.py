@@ -128,6 +128,18 @@ def test_who_may_not_read_may_not_follow(stoa: Stoa, admin: Person, crm: Collect
     assert "contactChanged" in other.error("subscription {contactChanged {id}}")[1]
 
 
+def test_a_policy_may_speak_of_what_it_hides(stoa: Stoa, admin: Person) -> None:
+    own = {"name": "own", "can": ["read"], "where": {"owner_id": {"actor": "id"}}, "hide": ["owner_id"]}
+    declared = entity("contacts", field("name"), field("owner_id", "user"), policies=[own])
+    crm = build.app(admin, declared, dialect="stoa")
+    person = build.reader(stoa, admin, f"app:{crm.app_id}:contacts.read:own")
+    query = "subscription {contactChanged {operation record {name}}}"
+    with listening(stoa, person, query, path(crm)) as events:
+        crm.create("contacts", name="theirs", owner_id=admin.id)
+        crm.create("contacts", name="hers", owner_id=person.id)
+        assert told(events, "contactChanged") == {"operation": "CREATED", "record": {"name": "hers"}}
+
+
 def test_a_stream_ends_with_the_right_to_it(stoa: Stoa, admin: Person, crm: Collections) -> None:
     person = stoa.person()
     role = build.grant(admin, person, f"app:{crm.app_id}:contacts.read")
