@@ -13,6 +13,7 @@ from domain.kernel.errors import Busy, TimedOut
 from domain.kernel.unit import Statement, StatementRefused
 from infra.postgres.connections import Connections
 from infra.postgres.faults import LOST, translated
+from infra.postgres.reads import told_apart
 
 ROWS_MAX, CHARS_MAX = 100, 2**20  # of one run
 RUNS_MAX = 2  # of one statement at a time, as long as they are quick
@@ -170,15 +171,10 @@ class Additions:
 
 
 def _words(statement: Statement) -> Hashable:
-    """What all have in common that are added together; values that only look the same, 1 and true, are told apart."""
+    """What all have in common that are added together: everything but the row."""
     assert statement.adds is not None
     others = (*statement.args[: statement.adds], *statement.args[statement.adds + 1 :])
-    words = (statement.sql, statement.adds, others, tuple(map(type, others)))
-    try:
-        hash(words)
-    except TypeError:  # a list among the values
-        return (statement.sql, statement.adds, repr(others))
-    return words
+    return statement.sql, statement.adds, told_apart(others) or repr(others)
 
 
 def _row(statement: Statement) -> str:

@@ -28,9 +28,11 @@ class Reads:
     async def rows(self, statement: Statement) -> Rows:
         """The rows of the statement. Raises StatementRefused, TimedOut, Unavailable."""
         try:
-            if self._connections.at_hand or not (asked := _words(statement)):
+            values = None if self._connections.at_hand else told_apart(statement.args)
+            if values is None:
                 async with self._connections.lent(self._acquire_timeout_s) as connection:
                     return await connection.fetch(statement.sql, *statement.args)
+            asked = (statement.sql, values)
             run = self._in_line.get(asked)
             if run is None:
                 run = self._in_line[asked] = asyncio.get_running_loop().create_task(self._run(statement, asked))
@@ -53,14 +55,14 @@ class Reads:
                 del self._in_line[asked]
 
 
-def _words(statement: Statement) -> Hashable:
-    """What tells a statement from others, for which 1, 1.0 and true are the same; None for one with a list in it."""
-    asked = (statement.sql, statement.args, tuple(map(type, statement.args)))
+def told_apart(values: tuple[object, ...]) -> Hashable:
+    """The values as what is equal to no others: 1, 1.0 and true are not the same. None with a list among them."""
+    typed = (values, tuple(map(type, values)))
     try:
-        hash(asked)
+        hash(typed)
     except TypeError:
         return None
-    return asked
+    return typed
 
 
 def _heard(run: "asyncio.Task[Rows]") -> None:

@@ -14,6 +14,7 @@ from domain.kernel.unit import Statement, StatementRefused
 from infra.postgres.additions import CHARS_MAX, RUNS_MAX, Additions
 from infra.postgres.connections import Connections
 from tests.harness import Databases
+from tests.infra_runtime.watching import Watching
 
 ADD = """INSERT INTO public.things (name, owner, slow)
 SELECT v.name, $1::text, pg_sleep(coalesce(v.nap, 0))::text
@@ -27,28 +28,19 @@ def thing(name: str, owner: object = "ann", **more: Any) -> Statement:
 
 
 @dataclass
-class Watched:
+class Watched(Watching):
     """Additions over two connections, and how many rows each of their statements had."""
 
-    url: str
-    connections: Connections = field(init=False)
     calling_off: Connections = field(init=False)
     additions: Additions = field(init=False)
-    sent: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.connections = Connections(self.connect, 2)
+        super().__post_init__()
         self.calling_off = Connections(self.connect, 1)
         self.additions = Additions(self.connections, 5, self.calling_off)
 
-    async def connect(self) -> "asyncpg.Connection":
-        connection = await asyncpg.connect(self.url)
-        connection.add_query_logger(self.note)
-        return connection
-
-    def note(self, logged: Any) -> None:
-        if "public.things" in logged.query:
-            self.sent.append(len(orjson.loads(logged.args[1])))
+    def noted(self, logged: Any) -> int:
+        return len(orjson.loads(logged.args[1]))
 
     async def told(self, *statements: Statement) -> list[Any]:
         """What each is told that is handed in at the same time: of its row, or why there is none."""
@@ -66,11 +58,9 @@ class Watched:
 @pytest.fixture
 async def watched(databases: Databases) -> AsyncIterator[Watched]:
     watched = Watched(databases.new())
-    connection = await asyncpg.connect(watched.url)
-    await connection.execute(
+    await watched.execute(
         "CREATE TABLE public.things (name text PRIMARY KEY CHECK (name <> ''), owner text, slow text)"
     )
-    await connection.close()
     yield watched
     await watched.connections.close()
     await watched.calling_off.close()
@@ -160,11 +150,9 @@ async def test_one_that_waits_for_long_holds_up_those_beside_it_and_no_others(wa
 async def test_where_nobody_knows_what_became_of_it_nothing_is_tried_again(watched: Watched) -> None:
     handed = [asyncio.create_task(watched.additions.rows(thing(name, nap=0.5))) for name in ("a", "b")]
     await asyncio.sleep(0.2)
-    killer = await asyncpg.connect(watched.url)
-    await killer.execute(
+    await watched.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO public.things%'"
     )
-    await killer.close()
     found = await asyncio.gather(*handed, return_exceptions=True)
     assert [type(one) for one in found] == [Unavailable] * 2
     assert await watched.stored() == []

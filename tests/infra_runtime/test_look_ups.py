@@ -3,16 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import asyncpg
 import pytest
 
 from domain.kernel.unit import LookUp, Statement, StatementRefused
-from infra.postgres.connections import Connections
 from infra.postgres.database import Database
 from infra.postgres.look_ups import KEYS_MAX, RUNS_MAX, LookUps
 from tests.harness import Databases
+from tests.infra_runtime.watching import Watching
 
 SQL = "SELECT (SELECT t.name FROM public.things t WHERE t.n = k.n{}) AS found FROM unnest($1::int[]) WITH ORDINALITY AS k (n, i) ORDER BY k.i"  # noqa: E501
 THING = LookUp(SQL.format(""))
@@ -23,26 +21,14 @@ def thing_of(owner: str) -> LookUp:
 
 
 @dataclass
-class Watched:
+class Watched(Watching):
     """Look-ups, and how often each statement was sent."""
 
-    url: str
-    connections: Connections = field(init=False)
     look_ups: LookUps = field(init=False)
-    sent: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.connections = Connections(self.connect, 2)
+        super().__post_init__()
         self.look_ups = LookUps(self.connections, 5)
-
-    async def connect(self) -> "asyncpg.Connection":
-        connection = await asyncpg.connect(self.url)
-        connection.add_query_logger(self.note)
-        return connection
-
-    def note(self, logged: Any) -> None:
-        if "public.things" in logged.query:  # the driver asks about types by itself, once a connection
-            self.sent.append(logged.query)
 
     async def found(self, look_up: LookUp, *keys: int) -> list[object]:
         asked = (self.look_ups.found(look_up, key) for key in keys)
@@ -52,13 +38,11 @@ class Watched:
 @pytest.fixture
 async def watched(databases: Databases) -> AsyncIterator[Watched]:
     watched = Watched(databases.new())
-    connection = await asyncpg.connect(watched.url)
-    await connection.execute(
+    await watched.execute(
         "CREATE TABLE public.things (n int PRIMARY KEY, name text, owner text);"
         "INSERT INTO public.things SELECT n, 'thing ' || n, CASE WHEN n % 2 = 0 THEN 'ann' ELSE 'bo' END "
         "FROM generate_series(1, 100) n"
     )
-    await connection.close()
     yield watched
     await watched.connections.close()
 

@@ -10,36 +10,24 @@ import pytest
 
 from domain.kernel.errors import Unavailable
 from domain.kernel.unit import Statement, StatementRefused
-from infra.postgres.connections import Connections
 from infra.postgres.reads import Reads
 from tests.harness import Databases
+from tests.infra_runtime.watching import Watching
 
 NAMES = "SELECT t.name FROM public.things t WHERE t.owner = $1::text ORDER BY t.n"
 ANN, BO = Statement(NAMES, ("ann",)), Statement(NAMES, ("bo",))
 
 
 @dataclass
-class Watched:
+class Watched(Watching):
     """Reads over so many connections, and the statements that were sent."""
 
-    url: str
-    connections: Connections = field(init=False)
     reads: Reads = field(init=False)
-    sent: list[str] = field(default_factory=list)
     held: list["asyncpg.Connection"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.connections = Connections(self.connect, 2)
+        super().__post_init__()
         self.reads = Reads(self.connections, 5)
-
-    async def connect(self) -> "asyncpg.Connection":
-        connection = await asyncpg.connect(self.url)
-        connection.add_query_logger(self.note)
-        return connection
-
-    def note(self, logged: Any) -> None:
-        if "public.things" in logged.query:
-            self.sent.append(logged.query)
 
     async def statements(self) -> list[str]:
         """What was sent so far: the driver tells in the loop's next turn."""
@@ -71,12 +59,10 @@ class Watched:
 @pytest.fixture
 async def watched(databases: Databases) -> AsyncIterator[Watched]:
     watched = Watched(databases.new())
-    connection = await asyncpg.connect(watched.url)
-    await connection.execute(
+    await watched.execute(
         "CREATE TABLE public.things (n int PRIMARY KEY, name text, owner text);"
         "INSERT INTO public.things VALUES (1, 'cup', 'ann'), (2, 'saw', 'bo'), (3, 'hat', 'ann')"
     )
-    await connection.close()
     yield watched
     watched.let_go()
     await watched.connections.close()
@@ -104,9 +90,7 @@ async def test_who_comes_later_is_told_what_is_there_by_then(watched: Watched) -
     first = await watched.asking(slow)
     watched.connections.give_back(watched.held.pop())
     await asyncio.sleep(0.1)  # the statement is under way
-    writer = await asyncpg.connect(watched.url)
-    await writer.execute("UPDATE public.things SET name = 'mug' WHERE n = 1")
-    await writer.close()
+    await watched.execute("UPDATE public.things SET name = 'mug' WHERE n = 1")
     later = await watched.asking(slow)
     assert await asyncio.gather(*first, *later) == [["cup"], ["mug"]]
     assert await watched.statements() == [slow.sql] * 2
