@@ -273,11 +273,16 @@ def python_calls(stoa: Stoa, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run],
     answer = stoa.app._answer
 
     async def counted(scope: Any, receive: Any, send: Any) -> None:
+        # How often a socket is read or written, and whether its reader has to wait, is the system's affair.
+        async def received() -> Any:
+            with answering.uncounted():
+                return await receive()
+
         async def sent(message: Any) -> None:
-            with answering.uncounted():  # how often a socket is written to is the system's affair
+            with answering.uncounted():
                 await send(message)
 
-        answering = Counted(answer(scope, receive, sent))
+        answering = Counted(answer(scope, received, sent))
         await answering
         counts.append(answering.calls)
 
