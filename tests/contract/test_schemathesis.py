@@ -87,7 +87,7 @@ def test_every_field_of_the_schema_refuses_or_answers(
 
 def test_what_takes_away_is_as_described(stoa: Stoa, stage: Stage, tmp_path: Path) -> None:
     held = stage.admin.client.get("/api/v1/permissions").json()
-    assert held["permissions"] == ["*"]  # until here, it was all asked with every right
+    assert "*" in held["permissions"]  # until here, it was all asked with every right
     only = [part for name in TAKING for part in ("--include-operation-id", name)]
     phases = ("--max-examples", "8", "--phases", "coverage,fuzzing")
     told = fuzzed(tmp_path, f"{stoa.base_url}/openapi/rootcx.json", stage.admin.token, *phases, *only)

@@ -22,7 +22,7 @@ def data_dir() -> Iterator[Path]:
         folder = Path(parent) / "data"
         folder.mkdir(mode=0o711)
         yield folder
-        assert eventually(lambda: not processes_of(folder), 5), processes_of(folder)
+        assert eventually(lambda: not processes_of(folder)), processes_of(folder)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 TINY = "tests.infra.tiny:create_app"
+PATIENCE_S = 60.0  # with a machine that has much else to do
 
 
 class Stoa:
@@ -29,7 +30,7 @@ class Stoa:
             self.await_ready()
         return self
 
-    def await_ready(self, patience_s: float = 15) -> None:
+    def await_ready(self, patience_s: float = PATIENCE_S) -> None:
         assert eventually(lambda: "Stoa is ready" in self.said() or not self.alive(), patience_s), self.said()
         assert self.alive(), self.said()
         ready = next(line for line in self.said().splitlines() if line.startswith("Stoa is ready: "))
@@ -61,7 +62,7 @@ class Stoa:
         found: dict[str, Any] = json.loads(self.get())
         return found
 
-    def stop(self, signum: signal.Signals = signal.SIGINT, within_s: float = 5) -> int:
+    def stop(self, signum: signal.Signals = signal.SIGINT, within_s: float = PATIENCE_S) -> int:
         """The exit code, once it has ended in that time and left nothing running."""
         started = time.monotonic()
         self.send(signum)
@@ -75,7 +76,7 @@ class Stoa:
     def send(self, signum: signal.Signals) -> None:
         os.kill(self.pid, signum)
 
-    def wait(self, within_s: float = 5) -> int:
+    def wait(self, within_s: float = PATIENCE_S) -> int:
         assert self._process is not None
         return self._process.wait(within_s)
 
@@ -127,7 +128,7 @@ def command(*arguments: str, log: Path | None = None, **environ: str) -> "subpro
             output.close()
 
 
-def outcome(*arguments: str, within_s: float = 20, **environ: str) -> tuple[int, str, str]:
+def outcome(*arguments: str, within_s: float = PATIENCE_S, **environ: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command that ends."""
     process = command(*arguments, **environ)
     out, err = process.communicate(timeout=within_s)
@@ -151,7 +152,7 @@ def processes_of(data_dir: Path) -> list[str]:
     return found
 
 
-def eventually(condition: Callable[[], object], within_s: float) -> bool:
+def eventually(condition: Callable[[], object], within_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:

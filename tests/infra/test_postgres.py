@@ -92,7 +92,7 @@ async def test_it_recovers_from_kill_9(postgres):
     url = postgres.start()
     await write_row(url)
     os.kill(postgres.pid, signal.SIGKILL)
-    assert eventually(lambda: not postgres.alive(), 2)
+    assert eventually(lambda: not postgres.alive())
     postgres.start()
     assert await kept_row(url) == 42
 

@@ -12,7 +12,7 @@ from infra import worker
 from infra.embedded.valkey import EmbeddedValkey
 from infra.settings import Settings
 from infra.worker import Maintenance
-from tests.infra.running import Stoa, command, eventually, outcome, processes_of
+from tests.infra.running import PATIENCE_S, Stoa, command, eventually, outcome, processes_of
 
 
 async def nothing(_context: worker.Context) -> None:
@@ -28,7 +28,7 @@ def chores(monkeypatch):
     return found
 
 
-async def run_until(condition, database_url: str, valkey_url: str, within_s: float = 15) -> None:
+async def run_until(condition, database_url: str, valkey_url: str, within_s: float = PATIENCE_S) -> None:
     """A worker in this process, until the condition holds."""
     context = {"settings": Settings(), "database_url": database_url, "valkey_url": valkey_url}
     working = asyncio.create_task(worker._work(context))
@@ -99,7 +99,7 @@ async def test_it_outlives_valkey(chores, postgres_url, data_dir):
     def crashed_and_came_back() -> bool:
         if runs and valkey.alive() and not back:
             os.kill(valkey.pid, signal.SIGKILL)
-            assert eventually(lambda: not valkey.alive(), 2)
+            assert eventually(lambda: not valkey.alive())
             back.append(asyncio.get_running_loop().call_later(0.5, valkey.start) and time.monotonic() + 0.5)
         return bool(back) and runs[-1] > back[0]
 
@@ -154,13 +154,13 @@ def test_beside_a_server_it_attaches_and_outlives_it(stoa: Stoa, data_dir):
     log = data_dir.parent / "worker.log"
     process = command("worker", log=log, STOA_DATA_DIR=str(data_dir))
     try:
-        assert eventually(lambda: "worker_ready" in log.read_text(), 10)
+        assert eventually(lambda: "worker_ready" in log.read_text())
         stoa.send(signal.SIGINT)
         assert stoa.wait() == 0
-        assert eventually(lambda: "valkey_unreachable" in log.read_text(), 10)
+        assert eventually(lambda: "valkey_unreachable" in log.read_text())
         assert [line for line in processes_of(data_dir) if "infra.cli worker" not in line] == []
         stoa.start("--no-worker")
-        assert eventually(lambda: log.read_text().count("worker_ready") == 2, 10)
+        assert eventually(lambda: log.read_text().count("worker_ready") == 2)
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0

@@ -160,10 +160,10 @@ def test_nothing_is_seen_of_a_file_that_is_still_coming(stoa: Stoa, bucket: Buck
 def test_a_slow_sender_holds_no_connection_and_no_clock(
     databases: Any, valkey_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph.run, "TIMEOUT_S", 1.0)
     with running(databases.new(), valkey_url, tmp_path, database_connections=1) as stoa:
         bucket = Bucket(stoa.person())
         slot = bucket.slot("a.txt", 6)
+        monkeypatch.setattr(graph.run, "TIMEOUT_S", 1.0)
         with closing(connection(stoa)) as sock:
             sock.sendall(put_head(slot["url"], "content-length: 6"))
             for _ in range(3):

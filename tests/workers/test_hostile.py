@@ -59,10 +59,12 @@ def unharmed(neighbour: App) -> Iterator[None]:
     stopping, took = threading.Event(), list[float]()
 
     def ask() -> None:
-        while not stopping.wait(0.05):
+        while True:
             began = time.monotonic()
             assert neighbour.call("echo", {"how": "well"}) == {"how": "well"}
             took.append(time.monotonic() - began)
+            if stopping.wait(0.05):
+                return
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -103,7 +105,7 @@ def crashes(app: App, work: Callable[[], Any], host: RunningHost) -> str:
     """How the worker crashed by that, as its log has it."""
     with listening(app.person, app.id) as log:
         work()
-        said = eventually(lambda: [text for text in log.messages("system") if "worker crashed" in text], 30)
+        said = eventually(lambda: [text for text in log.messages("system") if "worker crashed" in text], 60)
     crash: str = said[0]
     return crash
 
