@@ -1,6 +1,5 @@
 """Documents on their way to execution: parsed, measured, validated, and remembered."""
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +23,7 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from domain.kernel.bounded import Bounded
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import DomainError, Invalid, TooComplex, Unauthenticated
 from graph import limits
@@ -109,19 +109,16 @@ class Documents:
         self._public = public_fields
         self._concluding = concluding_fields
         self._paged = limits.paged_fields(schema)
-        self._known: OrderedDict[str, Prepared] = OrderedDict()
-        self._known_chars = 0
+        self._known: Bounded[str, Prepared] = Bounded(REMEMBERED_CHARS_MAX)
 
     def operation(self, source: str, name: str | None, variables: Mapping[str, Any], *, anonymous: bool) -> Operation:
         """The operation of that name in a caller's document. Raises DocumentRefused."""
         prepared = self._known.get(source)
         if prepared is None:
             prepared = self._prepare(source, variables, anonymous=anonymous)
-            self._remember(source, prepared)
-        else:
-            self._known.move_to_end(source)
-            if prepared.by_variables:
-                self._measure(prepared.document, variables)
+            self._known.put(source, prepared, len(source))
+        elif prepared.by_variables:
+            self._measure(prepared.document, variables)
         if prepared.introspection and anonymous:
             raise _introspection_refused()
         node = pick(prepared.document, name)
@@ -148,13 +145,6 @@ class Documents:
             source=source,
             single=len(names) == 1 and names[0] in self._concluding,
         )
-
-    def _remember(self, source: str, prepared: Prepared) -> None:
-        self._known[source] = prepared
-        self._known_chars += len(source)
-        while self._known_chars > REMEMBERED_CHARS_MAX:
-            oldest, _ = self._known.popitem(last=False)
-            self._known_chars -= len(oldest)
 
     def _prepare(self, source: str, variables: Mapping[str, Any], *, anonymous: bool) -> Prepared:
         document = _parsed(source, limits.TOKENS_MAX_ANONYMOUS if anonymous else limits.TOKENS_MAX)

@@ -58,9 +58,12 @@ from graph.typed.live import ChangePlan, LivePlan, Shared
 from graph.typed.schema import Rights, TypedSchema, rights_of
 from graph.typed.write import MutationCompiler, Step, with_author
 
-SCHEMAS_MAX = 200
-DOCUMENTS_MAX = 500  # of one schema
+# What is remembered, in bytes, by what the parts of it were found to take: many small schemas, or some large ones.
+SCHEMAS_BYTES_MAX = 128 << 20
+OPERATIONS_BYTES_MAX = 32 << 20  # of one schema
+SCHEMA_BYTES, TYPE_BYTES, CHAR_BYTES, PLAN_BYTES = 20_000, 4_000, 300, 8_000
 PLANS_MAX = 64  # of one operation
+RIGHTS_MAX = 5_000
 
 # An answer costs a fraction here of what it costs where resolvers make it.
 LIMITS = limits.Limits(cost=500_000)
@@ -70,7 +73,8 @@ LIMITS = limits.Limits(cost=500_000)
 class TypedOperation:
     """A validated operation with the plans it has had."""
 
-    schema: TypedSchema
+    known: "Known"
+    asked: tuple[str, str | None]  # the document, and the operation's name
     document: DocumentNode
     node: OperationDefinitionNode
     paged: Mapping[int, Paged]
@@ -83,6 +87,17 @@ class TypedOperation:
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
     followed: Bounded[Hashable, "FollowedPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     measured: Bounded[Hashable, bool] = field(default_factory=lambda: Bounded(PLANS_MAX))
+
+    @property
+    def schema(self) -> TypedSchema:
+        """The schema it was validated by."""
+        return self.known.schema
+
+    @property
+    def bytes(self) -> int:
+        """What it takes to remember it."""
+        plans = len(self.checked) + len(self.plans) + len(self.followed)
+        return CHAR_BYTES * len(self.asked[0]) + PLAN_BYTES * plans
 
     def shape(self, name: str, value: Any) -> Hashable:
         """What of a variable's value a plan depends on."""
@@ -105,43 +120,60 @@ class TypedOperation:
             self.measured.put(sizes, True)
 
 
+@dataclass(slots=True)
+class Known:
+    """A schema, with the operations that were asked of it last."""
+
+    key: Hashable
+    schema: TypedSchema
+    operations: Bounded[tuple[str, str | None], TypedOperation]
+
+    @property
+    def bytes(self) -> int:
+        """What it takes to remember it: its types are made when they are asked for."""
+        return SCHEMA_BYTES + TYPE_BYTES * self.schema.types.made + self.operations.weight
+
+
 class TypedSchemas:
     """The schemas of all apps in use."""
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
         self._share = Shared()
-        self._schemas: Bounded[Hashable, tuple[TypedSchema, Bounded[tuple[str, str | None], TypedOperation]]] = Bounded(
-            SCHEMAS_MAX
-        )
-        self._rights: Bounded[Hashable, Rights] = Bounded(SCHEMAS_MAX * 10)
+        self._schemas: Bounded[Hashable, Known] = Bounded(SCHEMAS_BYTES_MAX)
+        self._rights: Bounded[Hashable, Rights] = Bounded(RIGHTS_MAX)
 
     def schema(self, app: AppSchema, actor: Actor) -> TypedSchema:
         """The schema of an app as the actor may see it."""
-        return self._schema(app, actor)[0]
+        return self._known(app, actor).schema
 
-    def _schema(
-        self, app: AppSchema, actor: Actor
-    ) -> tuple[TypedSchema, Bounded[tuple[str, str | None], TypedOperation]]:
+    def _known(self, app: AppSchema, actor: Actor) -> Known:
         version = (app.tenant_id, app.app_id, app.revision)
         rights = self._rights.get((version, actor.grants.keys))
         if rights is None:
             rights = self._rights.put((version, actor.grants.keys), rights_of(app, actor.grants))
-        found = self._schemas.get((version, rights))
+        key = (version, rights)
+        found = self._schemas.get(key)
         if found is None:
-            made: Bounded[tuple[str, str | None], TypedOperation] = Bounded(DOCUMENTS_MAX)
-            schema = TypedSchema(seen_by(app, actor.grants), rights)
-            found = self._schemas.put((version, rights), (schema, made))
+            found = Known(key, TypedSchema(seen_by(app, actor.grants), rights), Bounded(OPERATIONS_BYTES_MAX))
+            self._schemas.put(key, found, found.bytes)
         return found
+
+    def _remember(self, operation: TypedOperation) -> None:
+        """An operation, with what it and its schema have come to take."""
+        known = operation.known
+        known.operations.put(operation.asked, operation, operation.bytes)
+        self._schemas.put(known.key, known, known.bytes)
 
     def operation(
         self, app: AppSchema, actor: Actor, source: str, name: str | None, variables: Mapping[str, Any]
     ) -> TypedOperation:
         """The operation of that name in a caller's document. Raises DocumentRefused."""
-        schema, operations = self._schema(app, actor)
-        found = operations.get((source, name))
+        known = self._known(app, actor)
+        found = known.operations.get((source, name))
         if found is None:
-            found = operations.put((source, name), _prepared(schema, source, name, variables))
+            found = _prepared(known, source, name, variables)
+            self._remember(found)
         return found
 
     async def find(
@@ -172,7 +204,9 @@ class TypedSchemas:
     async def run(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
         """The data: each root field's JSON, as PostgreSQL built it. Raises DomainError, DocumentRefused."""
         if _asks_about_schema(operation):
-            return _introspected(operation, variables)
+            data = _introspected(operation, variables)
+            self._remember(operation)
+            return data
         if operation.node.operation is OperationType.MUTATION:
             return await self._mutated(operation, variables, ctx)
         given = {**operation.defaults, **variables} if operation.defaults else variables
@@ -180,7 +214,7 @@ class TypedSchemas:
         plan = self._plan(operation, given)
         if plan.about is None:
             return spliced(plan, {})
-        app = operation.schema.app
+        app = operation.known.schema.app
         if plan.key is not None:
             return spliced(plan, {"r0": await refused_as_declared(app, plan.about, ctx.look_up(*plan.look_up(given)))})
         rows = await refused_as_declared(app, plan.about, ctx.fetch(Statement(plan.sql, plan.args(given))))
@@ -205,6 +239,7 @@ class TypedSchemas:
             found = operation.followed.put(
                 key, FollowedPlan(compiler.subscription(operation.node), compiler.after(operation.node))
             )
+            self._remember(operation)
         if isinstance(found.plan, LivePlan):
             return Wanted(found.plan.followed(ctx, given))
         return Wanted(found.plan.followed(ctx, self._share, given), _plain(found.after, given))
@@ -218,6 +253,7 @@ class TypedSchemas:
             compiler = MutationCompiler(operation.schema, operation.document, variables, operation.paged)
             steps = compiler.steps(operation.node)
             plan = operation.checked.put(key, MutationPlan(steps, compiler.given))
+            self._remember(operation)
         return plan
 
     def _plan(self, operation: TypedOperation, variables: Mapping[str, Any]) -> Plan:
@@ -227,6 +263,7 @@ class TypedSchemas:
             _refuse_bad_variables(operation, variables)
             compiler = QueryCompiler(operation.schema, operation.document, variables, operation.paged)
             plan = operation.plans.put(key, compiler.plan(operation.node))
+            self._remember(operation)
         return plan
 
     def _with_cursors(
@@ -381,7 +418,8 @@ def _plain(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
 # Preparing.
 
 
-def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Mapping[str, Any]) -> TypedOperation:
+def _prepared(known: Known, source: str, name: str | None, variables: Mapping[str, Any]) -> TypedOperation:
+    schema = known.schema
     try:
         document = parse(
             source,
@@ -403,7 +441,8 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
     definitions = node.variable_definitions or ()
     exact = {d.variable.name.value for d in definitions if _is_exact(d.type)}
     return TypedOperation(
-        schema,
+        known,
+        (source, name),
         document,
         node,
         paged=_paged(schema, document),

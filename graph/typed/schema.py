@@ -106,6 +106,11 @@ class _LazyMap(Mapping[str, T]):
         assert found is not None
         return found
 
+    @property
+    def made(self) -> int:
+        """How many were looked up."""
+        return len(self._made)
+
     def __iter__(self) -> Iterator[str]:
         return self._names()
 
