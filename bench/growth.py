@@ -23,6 +23,9 @@ REQUESTS = 200
 TYPES = (10, 1_000)
 TYPES_OF_AN_APP = 100  # the others are other apps'
 ROWS = (1_000, 1_000_000)
+TENANTS = (10, 1_000)  # each with an app of its own, asked one after another
+TENANT_ROWS = 10
+KNOWN_S = 10.0
 FLAT = 1.2
 SCHEMAS = 20
 SCHEMA_TYPES = 10
@@ -45,6 +48,8 @@ def rows() -> Iterator[Row]:
                 asked.append(_requests(server, app, count))
             ratio = _slowdown(server, *asked)
             yield f"get by id, {sizes[1]:,} {kind} over {sizes[0]:,}", f"{ratio:.2f}x", f"<= {FLAT}x"
+        ratio = _slowdown(server, *_in_turn(server, folder))
+        yield f"get by id, {TENANTS[1]:,} apps in turn over {TENANTS[0]:,}", f"{ratio:.2f}x", f"<= {FLAT}x"
         yield "memory of a cached schema", f"{_schema_mib(server):.1f} MiB", f"< {SCHEMA_MIB_MAX} MiB"
 
 
@@ -78,10 +83,24 @@ async def _fill(folder: Path, app: str, count: int) -> None:
 
 
 def _requests(server: Server, app: str, count: int) -> list[Request]:
+    return [_request(server, app, n * 7919 % count) for n in range(REQUESTS)]
+
+
+def _request(server: Server, app: str, row: int) -> Request:
     fields = " ".join(f"field{n}" for n in range(FIELDS))
     query = f"query($id: ID!) {{ thing(id: $id) {{ id {fields} }} }}"
-    ids = [id_of("things", n * 7919 % count) for n in range(REQUESTS)]
-    return [graphql(f"/graphql/{app}", query, id=id).of(server.token) for id in ids]
+    return graphql(f"/graphql/{app}", query, id=id_of("things", row)).of(server.token)
+
+
+def _in_turn(server: Server, folder: Path) -> tuple[list[Request], list[Request]]:
+    """Requests for one app after another, of few apps and of many, all of which are known to the server."""
+    apps = [f"tenant_{n}" for n in range(TENANTS[1])]
+    for app in apps:
+        _install(server, app, 1)
+        asyncio.run(_fill(folder, app, TENANT_ROWS))
+    few, many = ([_request(server, apps[n % of], n % TENANT_ROWS) for n in range(TENANTS[1])] for of in TENANTS)
+    load(server.address, many, 1, KNOWN_S)
+    return few, many
 
 
 def _slowdown(server: Server, small: list[Request], large: list[Request]) -> float:
