@@ -341,6 +341,45 @@ def test_17_a_query_that_makes_no_sense_is_400_and_names_the_part(admin: Person,
     refused(admin.client.post(app.path("parcels", "query"), json={"where": where}), 400, text)
 
 
+MORNING = "2026-06-10T08:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"fragile": "True"},
+        {"fragile": " YES "},
+        {"fragile": {"$in": ["t", "on"]}},
+        {"fragile": {"$ne": "off"}},
+        {"sent": {"$gte": "2026-06-10"}},
+        {"sent": {"$lt": "2026-06-11"}},
+        {"sent": "2026-06-10T08:00:00"},
+        {"sent": "2026-06-10 10:00:00+02"},
+        {"due": "2026-06-12T23:30:00.000Z"},
+        {"due": {"$gt": "2026-06-11 00:00"}},
+        {"sizes": {"$contains": ["2.5"]}},
+        {"tags": {"$contains": [7]}},
+    ],
+)
+def test_17_an_operand_is_cast_from_its_text_as_postgresql_does(admin: Person, where: Any) -> None:
+    types = {"fragile": "boolean", "sent": "timestamp", "due": "date", "sizes": "[number]", "tags": "[text]"}
+    app = parcels(admin, *(build.field(name, type) for name, type in types.items()))
+    row = {"fragile": True, "sent": MORNING, "due": "2026-06-12", "sizes": [1, 2.5], "tags": ["7"]}
+    app.create("parcels", **row)
+    assert app.query("parcels", where=where)["total"] == 1
+    assert app.query("parcels", where={"$not": where})["total"] == 0
+
+
+def test_17_a_list_casts_its_parameters_too(admin: Person) -> None:
+    app = parcels(admin, build.field("fragile", "boolean"), build.field("sent", "timestamp"))
+    made = app.create("parcels", fragile=True, sent="2026-06-10T00:00:00Z")
+    assert listed(app, fragile="True", sent="2026-06-10") == [made]
+    for wrong in ({"fragile": "maybe"}, {"sent": "2026-06-31"}, {"sent": "today"}, {"sent": "2026-W24-3"}):
+        (name,) = wrong
+        refused(admin.client.get(app.path("parcels"), params=wrong), 400, name)
+    refused(admin.client.post(app.path("parcels"), json={"sent": "2026-06-10"}), 400, "sent")
+
+
 def test_18_a_list_filters_by_equality_sorts_and_bounds(admin: Person) -> None:
     app = parcels(admin)
     rows = [{"zone": zone, "code": code} for zone in ("north", "south") for code in "cab"]
