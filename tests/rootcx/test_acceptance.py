@@ -16,6 +16,7 @@ from tests.harness import PASSWORD, Person, Stoa, at_once
 
 TIMES = ("created_at", "updated_at")
 NOBODY = "00000000-0000-4000-8000-000000000000"
+SYSTEM = "00000000-0000-0000-0000-000000000001"
 
 
 def parcels(admin: Person, *fields: dict[str, Any], **more: Any) -> Collections:
@@ -659,8 +660,18 @@ def test_30_the_last_admin_can_neither_be_revoked_nor_deleted(fresh: Stoa) -> No
     assert (deleted.status_code, deleted.json()["message"]) == (200, "user deleted")
     refused(second.client.delete(f"/api/v1/users/{first.id}"), 404)
     refused(second.client.delete("/api/v1/users/nobody"), 400)
-    refused(second.client.delete("/api/v1/users/00000000-0000-0000-0000-000000000001"), 404)
+    refused(second.client.delete(f"/api/v1/users/{SYSTEM}"), 404)
     refused(first.client.get("/api/v1/auth/me"), 401, "principal disabled")
+
+
+def test_30_the_account_of_the_system_takes_no_role_and_so_is_no_other_admin(fresh: Stoa) -> None:
+    first = fresh.person("first")
+    for person in (SYSTEM, NOBODY):
+        body = {"userId": person, "role": "admin"}
+        refused(first.client.post("/api/v1/roles/assign", json=body), 404, "user not found")
+    mine = {"userId": first.id, "role": "admin"}
+    refused(first.client.post("/api/v1/roles/revoke", json=mine), 400, "last admin")
+    assert [held["userId"] for held in first.client.get("/api/v1/roles/assignments").json()] == [first.id]
 
 
 def test_31_roles_inherit_without_cycles(stoa: Stoa, admin: Person) -> None:
