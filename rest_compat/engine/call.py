@@ -163,6 +163,8 @@ class Call:
             return {}
         if self.media_type and not is_json(self.media_type):
             raise Refusal("UNSUPPORTED_MEDIA_TYPE", f"the body must be {JSON}, not {self.media_type[:80]}")
+        if not raw:
+            raise invalid(None, "the body must be JSON, and is empty")
         return parse_json(raw)
 
     async def form(self) -> Form:

@@ -866,6 +866,21 @@ def test_a_body_that_is_no_json_is_400(admin: Person, body: bytes) -> None:
     refused(admin.client.post(app.path("parcels"), content=body, headers=headers), 400)
 
 
+def test_what_is_of_another_type_is_refused_with_what_it_must_be(admin: Person) -> None:
+    app = parcels(admin)
+    cron = {"name": "count", "schedule": "1 2 * * *", "overlapPolicy": "drop"}
+    for path, body, text in (
+        ("/api/v1/auth/register", {"username": "kim", "password": ["Secret"]}, "password must be a string"),
+        ("/api/v1/auth/login", {"username": "kim", "password": None}, "password must not be null"),
+        (f"/api/v1/apps/{app.app_id}/crons", cron, "overlapPolicy must be one of skip, queue"),
+        (app.path("parcels", "bulk"), [{"code": "x"}, None], "1 must not be null"),
+        (app.path("parcels", "query"), {"where": []}, "where must be an object"),
+    ):
+        assert refused(admin.client.post(path, json=body), 400)["error"] == text
+    jobs = admin.client.get(f"/api/v1/apps/{app.app_id}/jobs", params={"status": "done"})
+    refused(jobs, 400, "status must be one of ", "running", "failed")
+
+
 @pytest.mark.parametrize("body", [[], ["x"], "x", 5, None, {}, {"id": str(uuid4())}, {"created_at": None}])
 def test_a_record_is_an_object_with_a_field_to_write(admin: Person, body: Any) -> None:
     app = parcels(admin)
