@@ -438,6 +438,25 @@ def test_19_a_bulk_is_all_or_nothing_in_order_and_audited_by_record(admin: Perso
     assert len(entries(admin, app)) == 5
 
 
+@pytest.mark.parametrize(
+    ("wrong", "text", "field"),
+    [
+        ({"value": "heavy"}, "at index 2: field 'value' must be a number", "2.value"),
+        ({"wombats": 1}, "at index 2: unknown field 'wombats' of 'parcels'", "2.wombats"),
+        ({"code": None}, "at index 2: field 'code' is required", "2.code"),
+        ({}, "at index 2: the record must have at least one field", "2"),
+    ],
+)
+def test_19_a_refused_bulk_tells_which_record_it_was(admin: Person, wrong: Any, text: str, field: str) -> None:
+    app = parcels(admin, build.field("code", required=True), build.field("value", "number"))
+    rows = [{"code": "a"}, {"code": "b"}, {"code": "c", **wrong} if wrong else {}, {"code": "d"}]
+    body = refused(admin.client.post(app.path("parcels", "bulk"), json=rows), 400)
+    assert (body["error"], body["field"]) == (text, field)
+    body = refused(admin.client.post(app.path("parcels", "bulk"), json=[{"code": "a"}, {"value": 1}]), 400)
+    assert (body["error"], body["field"]) == ("at index 1: field 'code' is required", "1.code")
+    assert listed(app) == []
+
+
 def test_20_a_bulk_writes_null_where_a_single_create_takes_the_default(admin: Person) -> None:
     app = parcels(admin, build.field("code"), build.field("state", default_value="new"))
     rows = app.create_many("parcels", [{"code": "a", "state": "sent"}, {"code": "b"}])
