@@ -217,7 +217,8 @@ class _Source:
         if not given:
             return None
         _refuse_contradiction(slot, given, body)
-        return given[0], _read(slot, body[given[0]], given[0], wrong)
+        name = next((name for name in given if body[name] is not None), given[0])
+        return name, _read(slot, body[name], name, wrong)
 
     def _left(self, body: Any) -> Any:
         """The body without the fields that have slots of their own."""

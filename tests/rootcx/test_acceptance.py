@@ -585,6 +585,15 @@ def test_26_a_refresh_token_serves_until_logout(stoa: Stoa, admin: Person) -> No
     assert person.client.get("/api/v1/auth/me").status_code == 200
 
 
+def test_27_a_client_of_two_generations_may_leave_one_name_null(stoa: Stoa) -> None:
+    client, mail = stoa.client(), "noor@atelier.test"
+    body = {"username": None, "email": mail, "password": PASSWORD}
+    made = client.post("/api/v1/auth/register", json={**body, "display_name": None, "displayName": "Noor"})
+    assert (made.status_code, made.json()["user"]["display_name"]) == (201, "Noor")
+    assert client.post("/api/v1/auth/login", json=body).status_code == 200
+    assert client.post("/api/v1/auth/login", json={**body, "username": mail, "email": None}).status_code == 200
+
+
 def test_27_a_wrong_password_and_an_unknown_user_get_the_same_answer(stoa: Stoa, admin: Person) -> None:
     client = stoa.client()
     wrong = client.post("/api/v1/auth/login", json={"username": "admin", "password": "Wr0ngPassword"})

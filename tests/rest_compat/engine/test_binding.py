@@ -285,6 +285,8 @@ async def test_headers_and_cookies(rest: Serve) -> None:
         ("$text: String = \"d\"", {"text": None}, {"text": None}),
         ("$text: String = \"d\"", {"text": "a"}, {"text": "a"}),
         ('$text: String @param(name: "t", aliases: ["old"])', {"old": "a"}, {"text": "a"}),
+        ('$text: String @param(name: "t", aliases: ["old"])', {"t": None, "old": "a"}, {"text": "a"}),
+        ('$text: String @param(name: "t", aliases: ["old"])', {"t": None, "old": None}, {"text": None}),
         ('$colour: Colour @param(case: UPPER)', {"colour": "red"}, {"colour": "RED"}),
         ('$flag: Boolean @param(spellings: "{\\"yes\\": true}")', {"flag": "yes"}, {"flag": True}),
         ('$number: Int @param(invalid: "5", min: 1, max: 10)', {"number": "x"}, {"number": 5}),
