@@ -321,4 +321,4 @@ def refuse_nul(name: str, value: str) -> None:
     """Raises Refusal where a name or a text holds U+0000, which no text of ours may."""
     if "\x00" in name or "\x00" in value:
         shown = name.replace("\x00", "")
-        raise invalid(shown, f"{shown} holds U+0000")
+        raise invalid(shown, f"{shown} must not hold the character U+0000")

@@ -900,6 +900,7 @@ def test_what_is_of_another_type_is_refused_with_what_it_must_be(admin: Person) 
     for path, body, text in (
         ("/api/v1/auth/register", {"username": "kim", "password": ["Secret"]}, "password must be a string"),
         ("/api/v1/auth/login", {"username": "kim", "password": None}, "password must not be null"),
+        ("/api/v1/auth/login", {"username": "a\0b"}, "username must not hold the character U+0000"),
         (f"/api/v1/apps/{app.app_id}/crons", cron, "overlapPolicy must be one of skip, queue"),
         (app.path("parcels", "bulk"), [{"code": "x"}, None], "1 must not be null"),
         (app.path("parcels", "query"), {"where": []}, "where must be an object"),
