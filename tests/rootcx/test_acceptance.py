@@ -371,6 +371,25 @@ def test_17_an_operand_is_cast_from_its_text_as_postgresql_does(admin: Person, w
     assert app.query("parcels", where={"$not": where})["total"] == 0
 
 
+def test_17_a_text_is_the_json_it_spells_where_json_is_asked_for(admin: Person) -> None:
+    app = parcels(admin, build.field("meta", "json"))
+    for meta in ({"floor": 3, "lift": True}, [1, "a"], 5, "loose", "5", True):
+        app.create("parcels", meta=meta)
+    for text, meta in (
+        ('{"lift": true, "floor": 3.0}', {"floor": 3, "lift": True}),
+        ('[1, "a"]', [1, "a"]),
+        ("5", 5),
+        ('"5"', "5"),
+        ("loose", "loose"),
+        ("true", True),
+    ):
+        (row,) = listed(app, meta=text)
+        assert (row["meta"], type(row["meta"])) == (meta, type(meta))
+        assert app.query("parcels", where={"meta": text})["data"] == [row]
+    assert app.query("parcels", where={"meta": {"$in": ["5", "[]", "true"]}})["total"] == 2
+    assert listed(app, meta="NaN") == []
+
+
 def test_17_a_list_casts_its_parameters_too(admin: Person) -> None:
     app = parcels(admin, build.field("fragile", "boolean"), build.field("sent", "timestamp"))
     made = app.create("parcels", fragile=True, sent="2026-06-10T00:00:00Z")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from domain.kernel.errors import Invalid
 from domain.kernel.rawjson import json_of
 from domain.records.declared import Field
@@ -84,6 +86,8 @@ def _cast(type: FieldType, value: Any) -> Any:
             return value if moment is None else moment.isoformat()
         case DateType(), str():
             return value if _moment(value) is None else value[: len("2026-06-10")]
+        case JsonType(), str():
+            return _json(value)
         case TextListType(), list():
             return [json_of(part) if isinstance(part, bool | int | float) else part for part in value]
         case NumberListType(), list():
@@ -100,6 +104,14 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None  # the field's type says what is wrong with it
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _json(text: str) -> Any:
+    """The JSON that a text spells; one that spells none stands for itself."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def _number(part: Any) -> Any:
