@@ -13,7 +13,7 @@ from domain.access.model import PermissionKey, Role, RoleAssignment
 from domain.access.permissions import EVERYTHING, Grants, is_key
 from domain.access.scope import ADMIN, CORE, Scope, app_admin_role, scope_of
 from domain.apps.model import App
-from domain.identity.model import User
+from domain.identity.model import AccountKind, User
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing, permission_denied
 
@@ -287,13 +287,18 @@ async def delete_role(ctx: Ctx, name: str, app_id: str | None = None) -> None:
 
 
 async def assign_role(ctx: Ctx, user_id: UUID, name: str, app_id: str | None = None) -> None:
-    """Give a role to a user, who may have it already. Raises Denied, Missing; Invalid for an unknown role."""
+    """Give a role to a user, who may have it already. Raises Denied, Missing; Invalid for an unknown role.
+
+    The system's own account takes none: it could not use one, and would count among the administrators.
+    """
     scope = await _ruled_scope(ctx, app_id)
     await _alone(ctx)
     stored = scope.stored_role(name)
     if await ctx.first(ctx.visible(Role).where(Role.name == stored)) is None:
         raise Invalid("role", f"role '{name}' is not defined")
-    await ctx.one(User, user_id)
+    user = await ctx.one(User, user_id)
+    if user.kind == AccountKind.SYSTEM:
+        raise Missing("user not found")
     await give_role(ctx, user_id, stored)
 
 

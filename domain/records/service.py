@@ -1,6 +1,7 @@
 """Records: reading, finding and writing them, whatever app declared them. What comes out is the row as JSON text."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -307,14 +308,28 @@ async def create_many(ctx: Ctx, app_id: str, entity: str, records: Any) -> list[
         raise Invalid("values", "the records must be a list")
     if not 1 <= len(records) <= BULK_MAX:
         raise Invalid("values", f"there must be 1 to {BULK_MAX} records, there are {len(records)}")
-    rows = [row_of(at, values, f"values.{index}") for index, values in enumerate(records)]
+    rows = []
+    for index, values in enumerate(records):
+        with _of_many(index):
+            rows.append(row_of(at, values, ""))
     if not all(records) or not any(rows):
         raise Invalid("values", "each record must have at least one field")
     names = {name for row in rows for name in row}
     rows = [{name: row.get(name) for name in names} for row in rows]
     for index, row in enumerate(rows):
-        refuse_missing(at, row, f"values.{index}.")
+        with _of_many(index):
+            refuse_missing(at, row)
     return await _insert_only(ctx, at, rows)
+
+
+@contextmanager
+def _of_many(index: int) -> Iterator[None]:
+    """Around what is done with one of many records: a refusal tells which one."""
+    try:
+        yield
+    except Invalid as wrong:
+        inside = f".{wrong.field}" if wrong.field else ""
+        raise Invalid(f"values.{index}{inside}", f"at index {index}: {wrong.message}") from wrong
 
 
 def row_of(at: Opened, values: Any, path: str) -> dict[str, Any]:
@@ -359,12 +374,12 @@ def _refuse_other(field: Field, stored: Any) -> None:
         raise Invalid(field.name, f"field '{field.name}' must be one of {', '.join(field.options[:20])}")
 
 
-def refuse_missing(at: Opened, row: Mapping[str, Any], prefix: str = "") -> None:
+def refuse_missing(at: Opened, row: Mapping[str, Any]) -> None:
     """Raises Invalid where a required field has no value, and no default."""
     for field in at.entity.fields:
         absent = row.get(field.name) is None and (field.name in row or field.default is None)
         if field.required and absent and field.name != "id" and field.writable:
-            raise Invalid(f"{prefix}{field.name}", f"field '{field.name}' is required")
+            raise Invalid(field.name, f"field '{field.name}' is required")
 
 
 async def _insert_only(ctx: Ctx, at: Opened, rows: list[dict[str, Any]]) -> list[RawJson]:

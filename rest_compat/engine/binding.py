@@ -11,6 +11,7 @@ from rest_compat.engine.errors import INVALID, Refusal, invalid, together
 from rest_compat.engine.reading import Steps, cased, is_list, is_nested, part_name, unknown
 from rest_compat.engine.slots import ANYTHING, IN_BODY, Filled, Slot, Wanted, default_of, problems
 from rest_compat.engine.system import Extra, System
+from rest_compat.engine.wording import expected, sentence
 
 Found = tuple[str, Any]
 """The name under which a value was found, and the value."""
@@ -216,7 +217,8 @@ class _Source:
         if not given:
             return None
         _refuse_contradiction(slot, given, body)
-        return given[0], _read(slot, body[given[0]], given[0], wrong)
+        name = next((name for name in given if body[name] is not None), given[0])
+        return name, _read(slot, body[name], name, wrong)
 
     def _left(self, body: Any) -> Any:
         """The body without the fields that have slots of their own."""
@@ -307,6 +309,7 @@ class Bound:
         A message that begins with the name of its value is made to begin with the caller's.
         """
         also = tuple(self.named(other) for other in refusal.also)
+        refusal = self._reworded(refusal)
         path = [str(step) for step in refusal.path]
         spoken = ".".join(path) or refusal.field or ""
         name = self._name(path or self._variable_path(spoken.split(".")))
@@ -315,6 +318,22 @@ class Bound:
         begins = re.match(rf"{re.escape(spoken)}(?!\w|\.\w)", refusal.message)
         message = (name or "the body") + refusal.message[begins.end() :] if begins else refusal.message
         return replace(refusal, message=message, field=name or None, path=(), also=also)
+
+    def _reworded(self, refusal: Refusal) -> Refusal:
+        """The refusal of a value by its type, in words that don't speak of GraphQL."""
+        variable, *inside = refusal.path or ("",)
+        want = self._about([str(variable), *map(str, inside)])
+        if want is None or variable not in self.variables:
+            return refusal
+        value = self.variables[variable]
+        for step in want.steps:
+            value = value[step]
+        case = want.slots[0].text.case
+        spoken = ".".join(map(str, refusal.path))
+        words = expected(value, want.type, inside[len(want.steps) :], case) or refusal.message.removeprefix(
+            f"{spoken}: "
+        )
+        return replace(refusal, message=sentence(spoken, words))
 
     def _variable_path(self, argument: Sequence[str]) -> list[str]:
         """From a path in a root field's arguments to one in the variables; empty where no variable stands there."""
@@ -326,15 +345,20 @@ class Bound:
 
     def _name(self, path: Sequence[str]) -> str | None:
         """What the caller calls the value at a path in the variables; None where it isn't the caller's."""
-        steps = tuple(path[1:])
-        about = [w for w in self.binding.wanted if [w.variable] == path[:1] and w.steps == steps[: len(w.steps)]]
-        if not about:
+        want = self._about(path)
+        if want is None:
             return None
-        want = max(about, key=lambda want: len(want.steps))
+        steps = path[1:]
         name = self.names.get((want.variable, want.steps), want.name)
         for step in steps[len(want.steps) :]:
             name = part_name("" if name == ANYTHING else name, step)
         return name
+
+    def _about(self, path: Sequence[str]) -> Wanted | None:
+        """What is wanted at a path in the variables, or else around it."""
+        steps = tuple(path[1:])
+        about = [w for w in self.binding.wanted if [w.variable] == path[:1] and w.steps == steps[: len(w.steps)]]
+        return max(about, key=lambda want: len(want.steps), default=None)
 
 
 def _copied(value: Any) -> Any:

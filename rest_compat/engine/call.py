@@ -163,6 +163,8 @@ class Call:
             return {}
         if self.media_type and not is_json(self.media_type):
             raise Refusal("UNSUPPORTED_MEDIA_TYPE", f"the body must be {JSON}, not {self.media_type[:80]}")
+        if not raw:
+            raise invalid(None, "the body must be JSON, and is empty")
         return parse_json(raw)
 
     async def form(self) -> Form:
@@ -319,4 +321,4 @@ def refuse_nul(name: str, value: str) -> None:
     """Raises Refusal where a name or a text holds U+0000, which no text of ours may."""
     if "\x00" in name or "\x00" in value:
         shown = name.replace("\x00", "")
-        raise invalid(shown, f"{shown} holds U+0000")
+        raise invalid(shown, f"{shown} must not hold the character U+0000")

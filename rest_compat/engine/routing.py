@@ -111,5 +111,5 @@ def decoded(raw: bytes) -> str:
     except UnicodeDecodeError as error:
         raise NotText("the path is not UTF-8") from error
     if "\x00" in text:
-        raise NotText("the path holds U+0000")
+        raise NotText("the path must not hold the character U+0000")
     return text

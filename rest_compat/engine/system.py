@@ -36,7 +36,7 @@ STATUS: Mapping[str, int] = {
 class Extra(Enum):
     """What is done with a parameter nobody asked for, or one that is given twice where one is wanted."""
 
-    IGNORE = "ignore"  # of a repeated one the last counts, of two spellings the first that is declared
+    IGNORE = "ignore"  # of a repeated one the last counts, of two spellings the first that is no null
     REFUSE = "refuse"
 
 

@@ -14,7 +14,8 @@ from tests.contract.judging import LEAKS, error_faults
 # How the reader of requests refuses what is not of the described form. What the domain minds, it says otherwise.
 UNREAD = re.compile(
     r"^(invalid JSON|unknown (field|parameter) '[^']*'$|Argument |Variable "
-    r"|.*( is required$| cannot represent| must be a list$| is given more than once| has invalid value| is not UTF-8))"
+    r"|.*( is required$| cannot represent| must be a list$| is given more than once| has invalid value| is not UTF-8)"
+    r"|[\w.]+ must (not be null|be (a string|true or false|an integer of at most 32 bits|one of [\w, ]+))$)"
 )
 
 

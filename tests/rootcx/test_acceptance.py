@@ -16,6 +16,7 @@ from tests.harness import PASSWORD, Person, Stoa, at_once
 
 TIMES = ("created_at", "updated_at")
 NOBODY = "00000000-0000-4000-8000-000000000000"
+SYSTEM = "00000000-0000-0000-0000-000000000001"
 
 
 def parcels(admin: Person, *fields: dict[str, Any], **more: Any) -> Collections:
@@ -341,6 +342,64 @@ def test_17_a_query_that_makes_no_sense_is_400_and_names_the_part(admin: Person,
     refused(admin.client.post(app.path("parcels", "query"), json={"where": where}), 400, text)
 
 
+MORNING = "2026-06-10T08:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"fragile": "True"},
+        {"fragile": " YES "},
+        {"fragile": {"$in": ["t", "on"]}},
+        {"fragile": {"$ne": "off"}},
+        {"sent": {"$gte": "2026-06-10"}},
+        {"sent": {"$lt": "2026-06-11"}},
+        {"sent": "2026-06-10T08:00:00"},
+        {"sent": "2026-06-10 10:00:00+02"},
+        {"due": "2026-06-12T23:30:00.000Z"},
+        {"due": {"$gt": "2026-06-11 00:00"}},
+        {"sizes": {"$contains": ["2.5"]}},
+        {"tags": {"$contains": [7]}},
+    ],
+)
+def test_17_an_operand_is_cast_from_its_text_as_postgresql_does(admin: Person, where: Any) -> None:
+    types = {"fragile": "boolean", "sent": "timestamp", "due": "date", "sizes": "[number]", "tags": "[text]"}
+    app = parcels(admin, *(build.field(name, type) for name, type in types.items()))
+    row = {"fragile": True, "sent": MORNING, "due": "2026-06-12", "sizes": [1, 2.5], "tags": ["7"]}
+    app.create("parcels", **row)
+    assert app.query("parcels", where=where)["total"] == 1
+    assert app.query("parcels", where={"$not": where})["total"] == 0
+
+
+def test_17_a_text_is_the_json_it_spells_where_json_is_asked_for(admin: Person) -> None:
+    app = parcels(admin, build.field("meta", "json"))
+    for meta in ({"floor": 3, "lift": True}, [1, "a"], 5, "loose", "5", True):
+        app.create("parcels", meta=meta)
+    for text, meta in (
+        ('{"lift": true, "floor": 3.0}', {"floor": 3, "lift": True}),
+        ('[1, "a"]', [1, "a"]),
+        ("5", 5),
+        ('"5"', "5"),
+        ("loose", "loose"),
+        ("true", True),
+    ):
+        (row,) = listed(app, meta=text)
+        assert (row["meta"], type(row["meta"])) == (meta, type(meta))
+        assert app.query("parcels", where={"meta": text})["data"] == [row]
+    assert app.query("parcels", where={"meta": {"$in": ["5", "[]", "true"]}})["total"] == 2
+    assert listed(app, meta="NaN") == []
+
+
+def test_17_a_list_casts_its_parameters_too(admin: Person) -> None:
+    app = parcels(admin, build.field("fragile", "boolean"), build.field("sent", "timestamp"))
+    made = app.create("parcels", fragile=True, sent="2026-06-10T00:00:00Z")
+    assert listed(app, fragile="True", sent="2026-06-10") == [made]
+    for wrong in ({"fragile": "maybe"}, {"sent": "2026-06-31"}, {"sent": "today"}, {"sent": "2026-W24-3"}):
+        (name,) = wrong
+        refused(admin.client.get(app.path("parcels"), params=wrong), 400, name)
+    refused(admin.client.post(app.path("parcels"), json={"sent": "2026-06-10"}), 400, "sent")
+
+
 def test_18_a_list_filters_by_equality_sorts_and_bounds(admin: Person) -> None:
     app = parcels(admin)
     rows = [{"zone": zone, "code": code} for zone in ("north", "south") for code in "cab"]
@@ -396,6 +455,25 @@ def test_19_a_bulk_is_all_or_nothing_in_order_and_audited_by_record(admin: Perso
     refused(client.post(path, json=[{"code": "x"}] * 4 + ["x"]), 400)
     assert len(listed(app)) == 5
     assert len(entries(admin, app)) == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text", "field"),
+    [
+        ({"value": "heavy"}, "at index 2: field 'value' must be a number", "2.value"),
+        ({"wombats": 1}, "at index 2: unknown field 'wombats' of 'parcels'", "2.wombats"),
+        ({"code": None}, "at index 2: field 'code' is required", "2.code"),
+        ({}, "at index 2: the record must have at least one field", "2"),
+    ],
+)
+def test_19_a_refused_bulk_tells_which_record_it_was(admin: Person, wrong: Any, text: str, field: str) -> None:
+    app = parcels(admin, build.field("code", required=True), build.field("value", "number"))
+    rows = [{"code": "a"}, {"code": "b"}, {"code": "c", **wrong} if wrong else {}, {"code": "d"}]
+    body = refused(admin.client.post(app.path("parcels", "bulk"), json=rows), 400)
+    assert (body["error"], body["field"]) == (text, field)
+    body = refused(admin.client.post(app.path("parcels", "bulk"), json=[{"code": "a"}, {"value": 1}]), 400)
+    assert (body["error"], body["field"]) == ("at index 1: field 'code' is required", "1.code")
+    assert listed(app) == []
 
 
 def test_20_a_bulk_writes_null_where_a_single_create_takes_the_default(admin: Person) -> None:
@@ -526,6 +604,15 @@ def test_26_a_refresh_token_serves_until_logout(stoa: Stoa, admin: Person) -> No
     assert person.client.get("/api/v1/auth/me").status_code == 200
 
 
+def test_27_a_client_of_two_generations_may_leave_one_name_null(stoa: Stoa) -> None:
+    client, mail = stoa.client(), "noor@atelier.test"
+    body = {"username": None, "email": mail, "password": PASSWORD}
+    made = client.post("/api/v1/auth/register", json={**body, "display_name": None, "displayName": "Noor"})
+    assert (made.status_code, made.json()["user"]["display_name"]) == (201, "Noor")
+    assert client.post("/api/v1/auth/login", json=body).status_code == 200
+    assert client.post("/api/v1/auth/login", json={**body, "username": mail, "email": None}).status_code == 200
+
+
 def test_27_a_wrong_password_and_an_unknown_user_get_the_same_answer(stoa: Stoa, admin: Person) -> None:
     client = stoa.client()
     wrong = client.post("/api/v1/auth/login", json={"username": "admin", "password": "Wr0ngPassword"})
@@ -620,8 +707,18 @@ def test_30_the_last_admin_can_neither_be_revoked_nor_deleted(fresh: Stoa) -> No
     assert (deleted.status_code, deleted.json()["message"]) == (200, "user deleted")
     refused(second.client.delete(f"/api/v1/users/{first.id}"), 404)
     refused(second.client.delete("/api/v1/users/nobody"), 400)
-    refused(second.client.delete("/api/v1/users/00000000-0000-0000-0000-000000000001"), 404)
+    refused(second.client.delete(f"/api/v1/users/{SYSTEM}"), 404)
     refused(first.client.get("/api/v1/auth/me"), 401, "principal disabled")
+
+
+def test_30_the_account_of_the_system_takes_no_role_and_so_is_no_other_admin(fresh: Stoa) -> None:
+    first = fresh.person("first")
+    for person in (SYSTEM, NOBODY):
+        body = {"userId": person, "role": "admin"}
+        refused(first.client.post("/api/v1/roles/assign", json=body), 404, "user not found")
+    mine = {"userId": first.id, "role": "admin"}
+    refused(first.client.post("/api/v1/roles/revoke", json=mine), 400, "last admin")
+    assert [held["userId"] for held in first.client.get("/api/v1/roles/assignments").json()] == [first.id]
 
 
 def test_31_roles_inherit_without_cycles(stoa: Stoa, admin: Person) -> None:
@@ -814,6 +911,22 @@ def test_a_body_that_is_no_json_is_400(admin: Person, body: bytes) -> None:
     app = parcels(admin)
     headers = {"content-type": "application/json"}
     refused(admin.client.post(app.path("parcels"), content=body, headers=headers), 400)
+
+
+def test_what_is_of_another_type_is_refused_with_what_it_must_be(admin: Person) -> None:
+    app = parcels(admin)
+    cron = {"name": "count", "schedule": "1 2 * * *", "overlapPolicy": "drop"}
+    for path, body, text in (
+        ("/api/v1/auth/register", {"username": "kim", "password": ["Secret"]}, "password must be a string"),
+        ("/api/v1/auth/login", {"username": "kim", "password": None}, "password must not be null"),
+        ("/api/v1/auth/login", {"username": "a\0b"}, "username must not hold the character U+0000"),
+        (f"/api/v1/apps/{app.app_id}/crons", cron, "overlapPolicy must be one of skip, queue"),
+        (app.path("parcels", "bulk"), [{"code": "x"}, None], "1 must not be null"),
+        (app.path("parcels", "query"), {"where": []}, "where must be an object"),
+    ):
+        assert refused(admin.client.post(path, json=body), 400)["error"] == text
+    jobs = admin.client.get(f"/api/v1/apps/{app.app_id}/jobs", params={"status": "done"})
+    refused(jobs, 400, "status must be one of ", "running", "failed")
 
 
 @pytest.mark.parametrize("body", [[], ["x"], "x", 5, None, {}, {"id": str(uuid4())}, {"created_at": None}])

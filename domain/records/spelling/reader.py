@@ -102,9 +102,10 @@ class Reader:
             return Test(field, Op.IS_NULL, op is Op.EQ)
         if op is Op.WITHIN:
             return Test(field, op, tuple(self.operand(value, path, reach) for reach in _REACH))
+        read = self.reading(field)
         if op in (Op.IN, Op.NOT_IN):
-            return Test(field, op, self._operands(value, path, field.type.operand))
-        operand = self.operand(value, path, field.type.operand)
+            return Test(field, op, self._operands(value, path, read))
+        operand = self.operand(value, path, read)
         if op in (Op.LIKE, Op.ILIKE) and _ends_in_escape(operand):
             raise Invalid(path, f"{path} must not end with a \\ that stands for nothing")
         return Test(field, op, operand)
@@ -126,6 +127,10 @@ class Reader:
         if not isinstance(value, bool):
             raise Invalid(path, f"{path} must be true or false")
         return value
+
+    def reading(self, field: Field) -> Callable[[Any], Any]:
+        """How an operand is read that the field is compared with."""
+        return field.type.operand
 
     def _operands(self, value: Any, path: str, read: Callable[[Any], Any]) -> list[Any]:
         if not isinstance(value, list):

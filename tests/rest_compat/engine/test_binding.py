@@ -285,6 +285,8 @@ async def test_headers_and_cookies(rest: Serve) -> None:
         ("$text: String = \"d\"", {"text": None}, {"text": None}),
         ("$text: String = \"d\"", {"text": "a"}, {"text": "a"}),
         ('$text: String @param(name: "t", aliases: ["old"])', {"old": "a"}, {"text": "a"}),
+        ('$text: String @param(name: "t", aliases: ["old"])', {"t": None, "old": "a"}, {"text": "a"}),
+        ('$text: String @param(name: "t", aliases: ["old"])', {"t": None, "old": None}, {"text": None}),
         ('$colour: Colour @param(case: UPPER)', {"colour": "red"}, {"colour": "RED"}),
         ('$flag: Boolean @param(spellings: "{\\"yes\\": true}")', {"flag": "yes"}, {"flag": True}),
         ('$number: Int @param(invalid: "5", min: 1, max: 10)', {"number": "x"}, {"number": 5}),
@@ -721,6 +723,45 @@ async def test_a_strict_dialect_refuses_form_fields_it_does_not_know(strict_rest
     answer = await routes.post("/strict/e", **sent)
     assert {one["field"] for one in answer.json()["error"]["details"]} == {"less", "more"}
     assert routes.world.keys == []
+
+
+# What is wrong with a value by its type.
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent", "field", "message"),
+    [
+        ("$text: String!", {"text": None}, "text", "text must not be null"),
+        ("$text: String!", {"text": ["secret"]}, "text", "text must be a string"),
+        ("$id: ID!", {"id": 1.5}, "id", "id must be a string"),
+        ("$number: Int", {"number": "ten"}, "number", "number must be an integer of at most 32 bits"),
+        ("$number: Int", {"number": 2**31}, "number", "number must be an integer of at most 32 bits"),
+        ("$real: Float", {"real": "1"}, "real", "real must be a number"),
+        ("$flag: Boolean", {"flag": "yes"}, "flag", "flag must be true or false"),
+        ("$words: [String!]", {"words": ["a", None]}, "words.1", "words.1 must not be null"),
+        ("$colour: Colour", {"colour": "MAUVE"}, "colour", "colour must be one of RED, GREEN, DARK_BLUE"),
+        ("$colour: Colour @param(case: UPPER)", {"colour": "x"}, "colour",
+         "colour must be one of red, green, dark_blue"),
+        ("$filter: Filter", {"filter": 5}, "filter", "filter must be an object"),
+        ("$filter: Filter", {"filter": {"inside": {"colour": 5}}}, "filter.inside.colour",
+         "filter.inside.colour must be one of RED, GREEN, DARK_BLUE"),
+        ("$filter: Filter! @param(in: BODY)", {"name": 5}, "name", "name must be a string"),
+        ("$filter: Filter! @param(in: BODY)", None, None, "the body must not be null"),
+        ("$filter: Filter! @param(in: BODY)", 5, None, "the body must be an object"),
+    ],
+)  # fmt: skip
+async def test_what_is_of_another_type_is_told_what_it_must_be(
+    rest: Serve, declared: str, sent: Any, field: str | None, message: str
+) -> None:
+    routes = rest(asks(declared, method="POST"))
+    body = json.dumps(sent).encode()
+    answer = await routes.post("/e", content=body, headers={"content-type": "application/json"})
+    assert refusal(answer) == (400, field, message)
+
+
+async def test_a_body_that_is_needed_and_is_not_there_is_asked_for(rest: Serve) -> None:
+    routes = rest(asks("$filter: Filter! @param(in: BODY)", method="POST"))
+    assert refusal(await routes.post("/e")) == (400, None, "the body must be JSON, and is empty")
 
 
 # The domain's words for values, and the caller's.
