@@ -8,6 +8,7 @@ from functools import cached_property
 
 from domain.records.computed import Links
 from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.types import NATIVE_TYPES
 
 _IRREGULAR = {
     "people": "person",
@@ -30,7 +31,7 @@ TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
     " Change User BigInt ChangeKind DateBucket Decimal Money Time Duration GeoPoint"
     " GeoNear GeoWithin VectorNear".split()
-)
+) | {make().filter for make in NATIVE_TYPES.values()}
 AROUND = (
     "Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Live", "Placed",
     "Filter", "Field", "Near",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.types import field_type
 from graph.typed.names import AROUND, TAKEN, AppNames, plural, singular
+from graph.typed.schema import COMMON, FILTER_TYPES
 
 WORDS = ["contact", "contacts", "list", "lists", "where", "group", "by", "key", "order", "change", "query", "user", "x"]
 entities = st.lists(
@@ -25,6 +26,11 @@ def test_no_two_types_are_called_the_same(entities: list[str]) -> None:
     made = [names.of(entity).type + suffix for entity in entities for suffix in ("", *AROUND)]
     assert len(made) == len(set(made))
     assert not TAKEN & set(made)
+
+
+def test_what_every_schema_has_is_taken() -> None:
+    assert {*COMMON, *FILTER_TYPES} <= TAKEN
+    assert names_of(["string_filter"]).of("string_filter").type == "StringFilterRecord"
 
 
 @given(entities)
