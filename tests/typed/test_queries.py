@@ -133,6 +133,15 @@ def test_conditions_in_variables_are_the_same_conditions(crm: Crm) -> None:
     ]
 
 
+def test_a_pattern_may_come_in_a_variable(crm: Crm) -> None:
+    query = "query($p: String, $w: [ContactWhere!]) {contacts(where: {firstName: {like: $p}, OR: $w}) {totalCount}}"
+    assert crm.typed.data(query, p="%n", w=[{"firstName": {"ilike": "AN%"}}]) == {"contacts": {"totalCount": 1}}
+    assert crm.typed.data(query, p="B_") == {"contacts": {"totalCount": 1}}
+    told = ("INVALID_INPUT", "where.firstName.like must not end with a \\ that stands for nothing")
+    assert crm.typed.error(query, p="\\") == told
+    assert crm.typed.error('{contacts(where: {firstName: {like: "\\\\"}}) {totalCount}}') == told
+
+
 def test_nulls_are_where_they_are_wanted(crm: Crm) -> None:
     def names(order: str) -> list[str]:
         found = crm.typed.data(f"{{contacts(orderBy: {{age: {order}}}) {{nodes {{firstName}}}}}}")

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
 from domain.records.later import Later, origin_of, plain, read_operand
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Not, Op, Test
-from domain.records.types import within_reach
+from domain.records.types import FieldType, NotOfType, within_reach
 
 DEPTH_MAX = 20
 TESTS_MAX = 500
@@ -104,10 +105,11 @@ class Reader:
             return Test(field, op, tuple(self.operand(value, path, reach) for reach in _REACH))
         if op in (Op.IN, Op.NOT_IN):
             return Test(field, op, self._operands(value, path, field.type.operand))
-        operand = self.operand(value, path, field.type.operand)
-        if op in (Op.LIKE, Op.ILIKE) and _ends_in_escape(operand):
-            raise Invalid(path, f"{path} must not end with a \\ that stands for nothing")
-        return Test(field, op, operand)
+        return Test(field, op, self.operand(value, path, self.reading(field, op)))
+
+    def reading(self, field: Field, op: Op) -> Callable[[Any], Any]:
+        """How the operand of a test is read."""
+        return partial(_pattern, field.type) if op in (Op.LIKE, Op.ILIKE) else field.type.operand
 
     def like(self, field: Field, op: Op, text: Any, path: str, *, before: str, after: str) -> Condition:
         """The field holds a text as it is, with anything before or after it (`%`) or nothing."""
@@ -153,5 +155,8 @@ _REACH = (
 )
 
 
-def _ends_in_escape(pattern: str) -> bool:
-    return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 1
+def _pattern(type: FieldType, value: Any) -> Any:
+    pattern = type.operand(value)
+    if (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 1:
+        raise NotOfType("must not end with a \\ that stands for nothing")
+    return pattern
