@@ -451,25 +451,27 @@ class QueryCompiler:
         names = self.schema.names.of(entity.name)
         for name, tests in (given or {}).items():
             if name == "count":
-                yield from self._tests(Measure("", Function.COUNT), tests, "having.count")
+                yield from self._tests(Measure("", Function.COUNT), tests, entity, "having.count")
                 continue
             for shown, inner in (tests or {}).items():
                 measure = Measure("", Function(name), entity.columns[names.fields[shown]])
-                yield from self._tests(measure, inner, f"having.{name}.{shown}")
+                yield from self._tests(measure, inner, entity, f"having.{name}.{shown}")
 
-    def _tests(self, measure: Measure, tests: Any, path: str) -> Iterator[Having]:
+    def _tests(self, measure: Measure, tests: Any, entity: ObjectType, path: str) -> Iterator[Having]:
+        reader = TypedReader(self.schema, entity, path)
         read = (NUMBER if measure.own is None else measure.own).operand
         for name, value in (tests or {}).items():
-            op = Op(name)
-            if value is None:
+            op, place = Op(name), f"{path}.{name}"
+            if value is None and op in (Op.EQ, Op.NE):
+                yield Having(measure, Op.IS_NULL, op is Op.EQ)
+            elif value is None:
                 continue
-            if op is Op.IS_NULL:
-                yield Having(measure, op, plain(value))
+            elif op is Op.IS_NULL:
+                yield Having(measure, op, reader.flag(value, place))
             elif op in (Op.IN, Op.NOT_IN):
-                listed = [read_operand(read, part, f"{path}.{name}") for part in _listed(plain(value))]
-                yield Having(measure, op, listed)
+                yield Having(measure, op, reader.operands(value, place, read))
             else:
-                yield Having(measure, op, self._later(value, f"{path}.{name}", read))
+                yield Having(measure, op, reader.operand(value, place, read))
 
     def _group_sort(self, given: Any, entity: ObjectType, by: Sequence[GroupField], path: str) -> GroupSort:
         name, value = _only(given, path)

@@ -70,12 +70,12 @@ class TypedReader(NativeReader):
             return ()
         return super()._list(value if isinstance(value, list) else [value], path, depth)
 
-    def _operands(self, value: Any, path: str, read: Any) -> Any:
-        """GraphQL takes a lone value for a list of one."""
+    def operands(self, value: Any, path: str, read: Any) -> Any:
+        """As everywhere; GraphQL takes a lone value for a list of one."""
         if isinstance(value, TracedLeaf):
             return self.operand(value, path, lambda part: [read(part)])
         if not isinstance(value, TracedList):
-            return super()._operands(value if isinstance(value, list) else [value], path, read)
+            return super().operands(value if isinstance(value, list) else [value], path, read)
 
         def read_all(values: Any) -> list[Any]:
             if len(values) > LIST_MAX:

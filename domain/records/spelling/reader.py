@@ -104,7 +104,7 @@ class Reader:
         if op is Op.WITHIN:
             return Test(field, op, tuple(self.operand(value, path, reach) for reach in _REACH))
         if op in (Op.IN, Op.NOT_IN):
-            return Test(field, op, self._operands(value, path, field.type.operand))
+            return Test(field, op, self.operands(value, path, field.type.operand))
         return Test(field, op, self.operand(value, path, self.reading(field, op)))
 
     def reading(self, field: Field, op: Op) -> Callable[[Any], Any]:
@@ -129,7 +129,8 @@ class Reader:
             raise Invalid(path, f"{path} must be true or false")
         return value
 
-    def _operands(self, value: Any, path: str, read: Callable[[Any], Any]) -> list[Any]:
+    def operands(self, value: Any, path: str, read: Callable[[Any], Any]) -> Any:
+        """The operands of a membership test, each as `operand` has it. Raises Invalid."""
         if not isinstance(value, list):
             raise Invalid(path, f"{path} must be a list")
         if len(value) > LIST_MAX:
