@@ -13,6 +13,7 @@ from graphql import (
     InlineFragmentNode,
     ListValueNode,
     NullValueNode,
+    ObjectFieldNode,
     ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
@@ -511,7 +512,7 @@ class QueryCompiler:
     def _included(self, node: Any) -> bool:
         for directive in node.directives or ():
             if directive.name.value in ("skip", "include"):
-                value = value_from_ast_untyped(directive.arguments[0].value, dict(self.variables))
+                value = given_value(directive.arguments[0].value, self.variables)
                 if bool(value) == (directive.name.value == "skip"):
                     return False
         return True
@@ -531,11 +532,7 @@ class QueryCompiler:
             name = node.name.value
             return traced(self.variables.get(name), Origin(name))
         if isinstance(node, ObjectValueNode):
-            return {
-                part.name.value: self._value(part.value)
-                for part in node.fields
-                if not (isinstance(part.value, VariableNode) and part.value.name.value not in self.variables)
-            }
+            return {part.name.value: self._value(part.value) for part in present(node, self.variables)}
         if isinstance(node, ListValueNode):
             return [self._value(part) for part in node.values]
         return None if isinstance(node, NullValueNode) else value_from_ast_untyped(node)
@@ -548,6 +545,24 @@ class QueryCompiler:
         origin = origin_of(value)
         now = read_operand(read, plain(value), path)
         return now if origin is None else Later(origin.variable, origin.steps, path, read)
+
+
+def given_value(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
+    """What is written in a document, with what variables bring: a part whose variable is absent is absent, too."""
+    if isinstance(node, VariableNode):
+        return variables.get(node.name.value)
+    if isinstance(node, ObjectValueNode):
+        return {part.name.value: given_value(part.value, variables) for part in present(node, variables)}
+    if isinstance(node, ListValueNode):
+        return [given_value(part, variables) for part in node.values]
+    return None if node is None else value_from_ast_untyped(node)
+
+
+def present(node: ObjectValueNode, variables: Mapping[str, Any]) -> Iterator[ObjectFieldNode]:
+    """The fields of an object, but for those whose variable is absent."""
+    for part in node.fields:
+        if not isinstance(part.value, VariableNode) or part.value.name.value in variables:
+            yield part
 
 
 def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:

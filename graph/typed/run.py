@@ -22,7 +22,6 @@ from graphql import (
     OperationType,
     TypeInfo,
     TypeInfoVisitor,
-    Undefined,
     ValueNode,
     VariableNode,
     Visitor,
@@ -31,7 +30,6 @@ from graphql import (
     print_schema,
     specified_rules,
     validate,
-    value_from_ast_untyped,
     visit,
 )
 from graphql.execution.values import get_variable_values
@@ -52,7 +50,7 @@ from graph.broadcast import Wanted
 from graph.documents import DocumentRefused, pick
 from graph.errors import refusal
 from graph.run import Caller, Runner
-from graph.typed.compile import Paged, Plan, QueryCompiler
+from graph.typed.compile import Paged, Plan, QueryCompiler, given_value
 from graph.typed.follow import SubscriptionCompiler
 from graph.typed.live import ChangePlan, LivePlan, Shared
 from graph.typed.schema import Rights, TypedSchema, rights_of
@@ -190,7 +188,7 @@ class TypedSchemas:
         given = {**operation.defaults, **variables}
         plan = self.mutation(operation, given)
         given = dict(self._with_cursors(operation, with_author(ctx, given), ctx.tenant_id))
-        given |= {name: value_from_ast_untyped(node, given) for name, node in plan.given.items()}
+        given |= {name: given_value(node, given) for name, node in plan.given.items()}
         return {step.key: _FRAGMENT(await step.run(ctx, given)) for step in plan.steps}
 
     def followed(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> Wanted:
@@ -207,7 +205,7 @@ class TypedSchemas:
             )
         if isinstance(found.plan, LivePlan):
             return Wanted(found.plan.followed(ctx, given))
-        return Wanted(found.plan.followed(ctx, self._share, given), _plain(found.after, given))
+        return Wanted(found.plan.followed(ctx, self._share, given), given_value(found.after, given))
 
     def mutation(self, operation: TypedOperation, variables: Mapping[str, Any]) -> "MutationPlan":
         """What a mutation does with variables of this structure. Raises Invalid, DocumentRefused."""
@@ -237,12 +235,12 @@ class TypedSchemas:
             return variables
         more: dict[str, Any] = dict(variables)
         for paged in operation.paged.values():
-            asked = [_plain(argument, variables) for argument in paged.asked]
+            asked = [given_value(argument, variables) for argument in paged.asked]
             text = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=str).decode()
             purpose = f"cursor:{tenant_id}:{paged.scope}:{text}"
             inner, outer = paged.pads
             more[inner], more[outer] = self._seal.pads(purpose)
-            cursor = _plain(paged.after, variables)
+            cursor = given_value(paged.after, variables)
             if cursor is not None:
                 payload = self._seal.unseal(cursor, purpose) if isinstance(cursor, str) else None
                 if payload is None:
@@ -373,11 +371,6 @@ class Asked:
             return ExecutionResult(None, refused.errors)
 
 
-def _plain(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
-    value = None if node is None else value_from_ast_untyped(node, dict(variables))
-    return None if value is Undefined else value
-
-
 # Preparing.
 
 
@@ -411,7 +404,7 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
         declared=tuple(d.variable.name.value for d in definitions),
         searched=frozenset(_given_to(document, "search")),
         sized_by=tuple(_given_to(document, "first")),
-        defaults={d.variable.name.value: _plain(d.default_value, {}) for d in definitions if d.default_value},
+        defaults={d.variable.name.value: given_value(d.default_value, {}) for d in definitions if d.default_value},
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from graphql import FieldNode, OperationDefinitionNode, Undefined, ValueNode, value_from_ast_untyped
+from graphql import FieldNode, OperationDefinitionNode, ValueNode
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
@@ -30,7 +30,7 @@ from domain.records.selection import Constant, One, RecordPart, Source, Value
 from domain.records.service import AUTHOR, author_values
 from domain.records.sql import ROW, Params, Told
 from domain.records.types import MASK, NotOfType, SecretType
-from graph.typed.compile import TYPENAME, QueryCompiler
+from graph.typed.compile import TYPENAME, QueryCompiler, given_value
 from graph.typed.meaning import Writes
 from graph.typed.names import EntityNames
 from graph.typed.schema import TypedSchema, unique_keys
@@ -312,8 +312,7 @@ class _Root:
     def _argument_now(self, name: str) -> Any:
         for argument in self.nodes[0].arguments or ():
             if argument.name.value == name:
-                value = value_from_ast_untyped(argument.value, dict(self.compiler.variables))
-                return None if value is Undefined else value
+                return given_value(argument.value, self.compiler.variables)
         return None
 
     def _traced(self, name: str) -> Any:

@@ -236,3 +236,17 @@ def test_too_many_records_at_once(shop: Shop) -> None:
         "1002 records are more than can be stored at once (1000)",
     )
     assert shop.rows("tags") == []
+
+
+def test_a_field_whose_variable_is_left_out_is_not_written(shop: Shop) -> None:
+    create = 'mutation($r: Float) {createCompany(values: {name: "A", rank: $r}) {id rank}}'
+    made = shop.typed.data(create)["createCompany"]
+    assert made["rank"] == 7  # its default
+    assert shop.typed.data(create, r=None)["createCompany"]["rank"] is None
+    update = (
+        "mutation($id: ID!, $n: String, $r: Float) {updateCompany(id: $id, values: {name: $n, rank: $r}) {name rank}}"
+    )
+    assert shop.typed.data(update, id=made["id"], n="B")["updateCompany"] == {"name": "B", "rank": 7}
+    assert shop.typed.data(update, id=made["id"], r=None)["updateCompany"] == {"name": "B", "rank": None}
+    several = 'mutation($r: Float) {updateCompanies(where: {}, values: {name: "C", rank: $r}) {name rank}}'
+    assert shop.typed.data(several)["updateCompanies"] == [{"name": "C", "rank": None}] * 2
