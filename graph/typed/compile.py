@@ -65,7 +65,7 @@ from graph.typed.aggregates import OF_FIELDS
 from graph.typed.meaning import Reads
 from graph.typed.names import Relation
 from graph.typed.schema import SORT_ORDERS, TypedSchema
-from graph.typed.where import TypedReader
+from graph.typed.where import TypedReader, listed
 
 GROUPED_BY_MAX = 8
 NUMBER = NumberType()
@@ -292,7 +292,7 @@ class QueryCompiler:
         return Near(field, Metric(metric), self._later(to, f"{path}.{metric}", field.type.operand), within)
 
     def _distinct(self, given: Any, entity: ObjectType) -> list[Field]:
-        names, chosen = self.schema.names.of(entity.name).fields, list(dict.fromkeys(_listed(plain(given))))
+        names, chosen = self.schema.names.of(entity.name).fields, list(dict.fromkeys(listed(plain(given))))
         if len(chosen) > GROUPED_BY_MAX:
             raise Invalid("distinctOn", f"distinctOn must name at most {GROUPED_BY_MAX} fields")
         return [entity.columns[names[name]] for name in chosen]
@@ -313,7 +313,7 @@ class QueryCompiler:
         return Sought(entity, operand(lambda asked: asked.text), tuple(alike), exact)
 
     def _order(self, given: Any, entity: ObjectType, best: Sequence[Sort]) -> list[Sort]:
-        sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(_listed(plain(given)))]
+        sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(listed(plain(given)))]
         if not sorts:
             sorts = [*best, Sort(entity.columns["created_at"], descending=True)]
         if all(sort.through or sort.by is not entity.columns["id"] for sort in sorts):
@@ -404,7 +404,7 @@ class QueryCompiler:
 
     def _groups(self, key: str, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType) -> Groups:
         node, type = nodes[0], self.schema.names.of(entity.name).type
-        given = _listed(plain(self._argument(node, "by")))
+        given = listed(plain(self._argument(node, "by")))
         by = [self._group_field(part, entity, f"by.{index}") for index, part in enumerate(given)]
         if not 1 <= len(by) <= GROUPED_BY_MAX or len({made.field.name for made in by}) < len(by):
             raise Invalid("by", f"by must name 1 to {GROUPED_BY_MAX} different fields")
@@ -417,7 +417,7 @@ class QueryCompiler:
                     parts.append(self._aggregate(inner, same, entity))
                 case _:
                     parts.append(Constant(inner, f"{type}Group"))
-        order = _listed(plain(self._argument(node, "orderBy")))
+        order = listed(plain(self._argument(node, "orderBy")))
         return Groups(
             key,
             by,
@@ -573,11 +573,6 @@ def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 def selections_of(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
     """What fields of one key select, together."""
     return [node.selection_set for node in nodes if node.selection_set is not None]
-
-
-def _listed(value: Any) -> list[Any]:
-    """GraphQL takes a lone value for a list of one."""
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _only(given: Any, path: str, one: str = "one field; a list names several") -> tuple[str, Any]:

@@ -15,6 +15,11 @@ from graph.typed.schema import TypedSchema
 QUANTIFIERS = ("some", "none", "every")
 
 
+def listed(value: Any) -> list[Any]:
+    """GraphQL takes a lone value for a list of one; null is for none."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
 class TypedReader(NativeReader):
     """Reads a `where` whose values may be traced. What it reads must have been coerced before."""
 
@@ -62,20 +67,25 @@ class TypedReader(NativeReader):
             return All()
         return super().test(field, op, value, path)
 
+    def reading(self, field: Field, op: Op) -> Any:
+        """As everywhere; a lone value may stand for a list of one."""
+        read = super().reading(field, op)
+        return read if field.type.element is field.type else lambda value: read(listed(value))
+
     def flag(self, value: Any, path: str) -> bool:
         return super().flag(plain(value), path)
 
     def _list(self, value: Any, path: str, depth: int) -> Any:
         if value is None:
             return ()
-        return super()._list(value if isinstance(value, list) else [value], path, depth)
+        return super()._list(listed(value), path, depth)
 
     def operands(self, value: Any, path: str, read: Any) -> Any:
-        """As everywhere; GraphQL takes a lone value for a list of one."""
+        """As everywhere; a lone value may stand for a list of one."""
         if isinstance(value, TracedLeaf):
             return self.operand(value, path, lambda part: [read(part)])
         if not isinstance(value, TracedList):
-            return super().operands(value if isinstance(value, list) else [value], path, read)
+            return super().operands(listed(value), path, read)
 
         def read_all(values: Any) -> list[Any]:
             if len(values) > LIST_MAX:

@@ -34,7 +34,7 @@ from graph.typed.compile import TYPENAME, QueryCompiler, given_value
 from graph.typed.meaning import Writes
 from graph.typed.names import EntityNames
 from graph.typed.schema import TypedSchema, unique_keys
-from graph.typed.where import TypedReader
+from graph.typed.where import TypedReader, listed
 
 SEALED = "sealed row"  # the name under which a run has what no variable brings
 
@@ -182,19 +182,14 @@ class _Root:
     # Creating.
 
     def _create(self) -> Step:
-        values = self._argument_now("values")
-        rows = values if self.writes.many else [values]
+        rows = listed(self._argument_now("values"))
         more = any(self._relations_in(row) or self._apart_in(row) for row in rows)
         if more or len({frozenset(row) for row in rows}) != 1:
             values_of = self._whole("values")
 
             def trees(variables: Variables) -> list[Tree]:
-                given = variables[values_of]
-                if not self.writes.many:
-                    return [_tree(self.schema, self.writes.entity, given, "values", 1)]
-                return [
-                    _tree(self.schema, self.writes.entity, row, f"values.{index}", 1) for index, row in enumerate(given)
-                ]
+                given = self._rows(variables[values_of])
+                return [_tree(self.schema, self.writes.entity, row, path, 1) for path, row in given]
 
             return Step(self.key, self.at, self.writes.many, trees=trees, read=self._reading())
         return self._inserting(rows[0], ())
@@ -204,7 +199,7 @@ class _Root:
         if self._relations_in(values):
             raise Invalid("values", "records around this one cannot be written along with an upsert")
         self._refuse_apart(values, "with an upsert")
-        by = tuple(self._field(name) for name in _listed(self._argument_now("by")))
+        by = tuple(self._field(name) for name in listed(self._argument_now("by")))
         if not by or tuple(field.name for field in by) not in unique_keys(self.entity):
             known = " or ".join(f"[{', '.join(key)}]" for key in unique_keys(self.entity))
             raise Invalid("by", f"by must be the fields of a unique key: {known}")
@@ -219,14 +214,17 @@ class _Root:
             raise Invalid("values", "the record must have at least one field")
 
         def read(values: Any) -> str:
-            many = self.writes.many
-            listed = [(f"values.{n}", row) for n, row in enumerate(values)] if many else [("values", values)]
-            made = [_row(self.at, self.names, row, path) for path, row in listed]
-            return str(json_of(made))
+            return str(json_of([_row(self.at, self.names, row, path) for path, row in self._rows(values)]))
 
         rows = Later(self._whole("values"), (), "values", read)
         write, reading = self._told(lambda told: sql.insert(self.app, self.entity, fields, rows, AUTHOR, told, instead))
         return Step(self.key, self.at, self.writes.many, write=write, read=reading)
+
+    def _rows(self, values: Any) -> list[tuple[str, Any]]:
+        """The records given, each with its path."""
+        if not self.writes.many:
+            return [("values", values)]
+        return [(f"values.{index}", row) for index, row in enumerate(listed(values))]
 
     # Changing.
 
@@ -383,7 +381,7 @@ def _tree(schema: TypedSchema, entity: str, values: Any, path: str, depth: int, 
             continue
         link = relation.link.name
         if relation.back:
-            for index, inner in enumerate(_listed(value)):
+            for index, inner in enumerate(listed(value)):
                 below = _tree(schema, relation.entity, inner, f"{path}.{name}.{index}", depth + 1, (link,))
                 _refuse_twice(below, link, f"{path}.{name}.{index}", schema.names.of(relation.entity))
                 tree.below.append((link, below))
@@ -408,11 +406,15 @@ def _row(at: Opened, names: EntityNames, values: Any, path: str, *, whole: bool 
         raise Invalid(path, f"{path} must be an object")
     if not values:
         return {}
+    given = {}
     for name, value in values.items():
-        if value == MASK and isinstance(at.entity.columns[names.fields[name]].type, SecretType):
+        field_ = at.entity.columns[names.fields[name]]
+        if value == MASK and isinstance(field_.type, SecretType):
             raise Invalid(f"{path}.{name}", f"{path}.{name} must not be the mask that stands for it")
+        one = value is None or field_.type.element is field_.type
+        given[field_.name] = value if one else listed(value)
     try:
-        row = service.row_of(at, {names.fields.get(name, name): value for name, value in values.items()}, path)
+        row = service.row_of(at, given, path)
     except Invalid as wrong:
         raise _placed(wrong, names, path) from wrong
     if whole:
@@ -439,7 +441,3 @@ def _most(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= service.BULK_MAX:
         raise NotOfType(f"must be between 1 and {service.BULK_MAX}")
     return value
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]

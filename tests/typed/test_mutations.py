@@ -250,3 +250,18 @@ def test_a_field_whose_variable_is_left_out_is_not_written(shop: Shop) -> None:
     assert shop.typed.data(update, id=made["id"], r=None)["updateCompany"] == {"name": "B", "rank": None}
     several = 'mutation($r: Float) {updateCompanies(where: {}, values: {name: "C", rank: $r}) {name rank}}'
     assert shop.typed.data(several)["updateCompanies"] == [{"name": "C", "rank": None}] * 2
+
+
+def test_a_lone_value_stands_for_a_list_of_one(admin: Person) -> None:
+    app = build.app(admin, entity("teams", field("name"), field("tags", "[text]"), field("data", "json")))
+    typed = Typed.of(app)
+    create = "mutation($v: [TeamCreate!]!) {createTeams(values: $v) {name tags}}"
+    assert typed.data(create, v={"name": "A", "tags": "x"}) == {"createTeams": [{"name": "A", "tags": ["x"]}]}
+    written = 'mutation {createTeams(values: {name: "B", tags: "y", data: 1}) {tags data}}'
+    assert typed.data(written) == {"createTeams": [{"tags": ["y"], "data": 1}]}
+    assert typed.data("mutation {createTeams(values: []) {name}}") == {"createTeams": []}
+    update = 'mutation {updateTeams(where: {tags: {eq: "x"}}, values: {tags: "z"}) {name tags}}'
+    assert typed.data(update) == {"updateTeams": [{"name": "A", "tags": ["z"]}]}
+    query = "query($t: [String!], $w: [TeamWhere!]) {teams(where: {tags: {contains: $t}, OR: $w}) {nodes {name}}}"
+    assert typed.data(query, t="y", w={"tags": {"contains": "y"}}) == {"teams": {"nodes": [{"name": "B"}]}}
+    assert typed.data(query, t=["y"], w={"tags": {"eq": ["y"]}}) == {"teams": {"nodes": [{"name": "B"}]}}
