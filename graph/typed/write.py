@@ -395,7 +395,7 @@ def _tree(schema: TypedSchema, entity: str, values: Any, path: str, depth: int, 
 
 
 def _refuse_twice(tree: Tree, link: str, path: str, names: EntityNames) -> None:
-    if link in tree.row:
+    if link in tree.row or link in tree.above:
         where = f"{path}.{shown_name(names, link)}"
         raise Invalid(where, f"{where} and a record written along with this one exclude each other")
 

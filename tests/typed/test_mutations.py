@@ -104,6 +104,11 @@ def test_records_around_it_are_created_along(shop: Shop) -> None:
             "values.companyId and a record written along with this one exclude each other",
         ),
         (
+            'createCompany(values: {name: "A", contacts: [{name: "B", company: {name: "C"}}]})',
+            "INVALID_INPUT",
+            "values.contacts.0.companyId and a record written along with this one exclude each other",
+        ),
+        (
             'createContact(values: {name: "A", companyId: "0b6c3a5e-0000-4000-8000-000000000000"})',
             "CONFLICT",
             "foreign key constraint violated: 'company_id' links to a record that is not there",
