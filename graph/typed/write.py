@@ -200,8 +200,9 @@ class _Root:
             raise Invalid("values", "records around this one cannot be written along with an upsert")
         self._refuse_apart(values, "with an upsert")
         by = tuple(self._field(name) for name in listed(self._argument_now("by")))
-        if not by or tuple(field.name for field in by) not in unique_keys(self.entity):
-            known = " or ".join(f"[{', '.join(key)}]" for key in unique_keys(self.entity))
+        keys = unique_keys(self.entity)
+        if sorted(field.name for field in by) not in map(sorted, keys):
+            known = " or ".join(f"[{', '.join(shown_name(self.names, raw) for raw in key)}]" for key in keys)
             raise Invalid("by", f"by must be the fields of a unique key: {known}")
         for field_ in by:
             if values.get(self._shown(field_)) is None:

@@ -38,7 +38,10 @@ def shop(admin: Person) -> Shop:
             field("mail"),
             field("first_seen", "date"),
             link("company_id", "companies", required=True),
-            indexes=[{"name": "contacts_mail", "columns": ["mail"], "unique": True}],
+            indexes=[
+                {"name": "contacts_mail", "columns": ["mail"], "unique": True},
+                {"name": "contacts_seen", "columns": ["name", "first_seen"], "unique": True},
+            ],
         ),
         entity("tags", field("name"), link("contact_id", "contacts", on_delete="cascade")),
     )
@@ -127,7 +130,7 @@ def test_records_around_it_are_created_along(shop: Shop) -> None:
         (
             'upsertContact(values: {name: "A", mail: "m"}, by: [])',
             "INVALID_INPUT",
-            "by must be the fields of a unique key",
+            "by must be the fields of a unique key: [mail] or [name, firstSeen]",
         ),
     ],
 )
@@ -209,6 +212,15 @@ def test_an_upsert_finds_by_a_unique_field(stoa: Stoa, shop: Shop) -> None:
         'mutation($c: ID!) {createContact(values: {name: "C", mail: "a@a.test", companyId: $c}) {id}}', c=company
     )
     assert clash == ("CONFLICT", "a record with this mail exists already")
+
+
+@pytest.mark.parametrize("by", ["[name, firstSeen]", "[firstSeen, name]"])
+def test_the_fields_of_a_key_have_no_order(shop: Shop, by: str) -> None:
+    create = 'mutation {createContact(values: {name: "A", firstSeen: "2001-01-01", company: {name: "B"}}) {id}}'
+    id = shop.typed.data(create)["createContact"]["id"]
+    values = f'{{name: "A", firstSeen: "2001-01-01", mail: "m", companyId: "{shop.rows("companies")[0]["id"]}"}}'
+    upsert = f"mutation {{upsertContact(values: {values}, by: {by}) {{id mail}}}}"
+    assert shop.typed.data(upsert) == {"upsertContact": {"id": id, "mail": "m"}}
 
 
 def test_rights_decide_what_can_be_written(stoa: Stoa, admin: Person, shop: Shop) -> None:
