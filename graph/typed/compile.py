@@ -1,7 +1,7 @@
 """From an operation over the typed schema to a plan: one SQL statement, and where its values come from."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
@@ -151,7 +151,7 @@ class QueryCompiler:
     def plan(self, operation: OperationDefinitionNode) -> Plan:
         """The plan of a query. Raises Invalid."""
         merged = self._merged([operation.selection_set])
-        asked = {key: nodes for key, nodes in merged.items() if nodes[0].name.value != TYPENAME}
+        asked = {key: nodes for key, nodes in merged.items() if not nodes[0].name.value.startswith("__")}
         columns = {key: f"r{number}" for number, key in enumerate(asked)}
         roots = tuple(Root(key, columns.get(key), '"Query"') for key in merged)
         if not asked:
@@ -206,6 +206,13 @@ class QueryCompiler:
 
     def _source(self, entity: str) -> Source:
         return Source(self.schema.app, self.schema.app.types[entity])
+
+    def introspection(self, operation: OperationDefinitionNode) -> DocumentNode:
+        """What of a query is about the schema: a document of its own."""
+        fields = self._fields([operation.selection_set], set())
+        about = tuple(node for node in fields if node.name.value in ("__schema", "__type"))
+        asked = replace(operation, selection_set=replace(operation.selection_set, selections=about))
+        return replace(self.document, definitions=(asked, *self._fragments.values()))
 
     # Records.
 

@@ -76,6 +76,7 @@ class TypedOperation:
     searched: frozenset[str]  # variables that are search texts
     declared: tuple[str, ...]
     defaults: Mapping[str, Any]
+    introspects: bool = False  # whether its document asks about the schema
     checked: Bounded[Hashable, "MutationPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     sized_by: tuple[str, ...] = ()  # variables that say how much is asked for
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
@@ -169,20 +170,13 @@ class TypedSchemas:
 
     async def run(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
         """The data: each root field's JSON, as PostgreSQL built it. Raises DomainError, DocumentRefused."""
-        if _asks_about_schema(operation):
-            return _introspected(operation, variables)
         if operation.node.operation is OperationType.MUTATION:
             return await self._mutated(operation, variables, ctx)
         given = {**operation.defaults, **variables} if operation.defaults else variables
         given = self._with_cursors(operation, given, ctx.tenant_id)
         plan = self._plan(operation, given)
-        if plan.about is None:
-            return spliced(plan, {})
-        app = operation.schema.app
-        if plan.key is not None:
-            return spliced(plan, {"r0": await refused_as_declared(app, plan.about, ctx.look_up(*plan.look_up(given)))})
-        rows = await refused_as_declared(app, plan.about, ctx.fetch(Statement(plan.sql, plan.args(given))))
-        return spliced(plan, rows[0])
+        found = spliced(plan, await _fetched(operation, plan, given, ctx))
+        return found if not operation.introspects else {**found, **_introspected(operation, given)}
 
     async def _mutated(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
         given = {**operation.defaults, **variables}
@@ -282,6 +276,16 @@ def _structure(operation: TypedOperation, variables: Mapping[str, Any]) -> tuple
             for name in operation.declared
         ]
     )
+
+
+async def _fetched(operation: TypedOperation, plan: Plan, given: Mapping[str, Any], ctx: Ctx) -> Mapping[str, Any]:
+    """The row that a plan's statement comes to."""
+    if plan.about is None:
+        return {}
+    app = operation.schema.app
+    if plan.key is not None:
+        return {"r0": await refused_as_declared(app, plan.about, ctx.look_up(*plan.look_up(given)))}
+    return (await refused_as_declared(app, plan.about, ctx.fetch(Statement(plan.sql, plan.args(given)))))[0]
 
 
 def spliced(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -386,7 +390,7 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
         raise DocumentRefused([error]) from error
     # Measured first: the work of validation grows faster than a document does.
     try:
-        limits.check_limits(document, variables, schema.paged, LIMITS)
+        introspects = limits.check_limits(document, variables, schema.paged, LIMITS)
     except DomainError as refused:
         raise DocumentRefused([refusal(refused)]) from refused
     errors = validate(schema, document, specified_rules, max_errors=20)
@@ -405,6 +409,7 @@ def _prepared(schema: TypedSchema, source: str, name: str | None, variables: Map
         searched=frozenset(_given_to(document, "search")),
         sized_by=tuple(_given_to(document, "first")),
         defaults={d.variable.name.value: given_value(d.default_value, {}) for d in definitions if d.default_value},
+        introspects=introspects,
     )
 
 
@@ -492,15 +497,10 @@ def _refuse_bad_variables(operation: TypedOperation, variables: Mapping[str, Any
         raise DocumentRefused(found)
 
 
-def _asks_about_schema(operation: TypedOperation) -> bool:
-    return any(
-        isinstance(node, FieldNode) and node.name.value in ("__schema", "__type")
-        for node in operation.node.selection_set.selections
-    )
-
-
 def _introspected(operation: TypedOperation, variables: Mapping[str, Any]) -> dict[str, Any]:
-    result = execute_sync(operation.schema, operation.document, variable_values=dict(variables))
+    compiler = QueryCompiler(operation.schema, operation.document, variables, operation.paged)
+    document = compiler.introspection(operation.node)
+    result = execute_sync(operation.schema, document, variable_values=dict(variables))
     if result.errors:
         raise DocumentRefused(result.errors)
     return result.data or {}

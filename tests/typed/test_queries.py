@@ -226,6 +226,24 @@ def test_the_schema_can_be_downloaded_and_asked(crm: Crm) -> None:
     assert {"name": "name", "description": "As on the door"} in asked["__type"]["fields"]
 
 
+def test_what_is_asked_about_the_schema_goes_with_other_fields(crm: Crm) -> None:
+    query = """query($t: String = "Deal", $with: Boolean = true) {
+      ...About @include(if: $with) companies(where: {name: {eq: "A"}}) { nodes { name } } __typename
+      ... on Query { a: __type(name: $t) { name } }
+    }
+    fragment About on Query { __schema { queryType { name } } b: __type(name: "Nothing") { name } }"""
+    companies = {"nodes": [{"name": "A"}]}
+    assert crm.typed.data(query) == {
+        "__schema": {"queryType": {"name": "Query"}},
+        "b": None,
+        "companies": companies,
+        "__typename": "Query",
+        "a": {"name": "Deal"},
+    }
+    told = crm.typed.data(query, t="Contact", **{"with": False})
+    assert told == {"companies": companies, "__typename": "Query", "a": {"name": "Contact"}}
+
+
 def test_the_schema_is_one_that_clients_can_be_made_from(stoa: Stoa, admin: Person, crm: Crm) -> None:
     reader = build.reader(stoa, admin, f"app:{crm.app.app_id}:companies.read")
     for person in (admin, reader):
