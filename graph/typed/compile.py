@@ -68,6 +68,8 @@ from graph.typed.schema import SORT_ORDERS, TypedSchema
 from graph.typed.where import TypedReader, listed
 
 GROUPED_BY_MAX = 8
+ORDERED_BY_MAX = 16
+LINKS_MAX = 6  # that lead to what is ordered by
 NUMBER = NumberType()
 TYPENAME = "__typename"
 
@@ -320,7 +322,7 @@ class QueryCompiler:
         return Sought(entity, operand(lambda asked: asked.text), tuple(alike), exact)
 
     def _order(self, given: Any, entity: ObjectType, best: Sequence[Sort]) -> list[Sort]:
-        sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(listed(plain(given)))]
+        sorts = [self._sort(part, entity, path) for path, part in _ordered(given)]
         if not sorts:
             sorts = [*best, Sort(entity.columns["created_at"], descending=True)]
         if all(sort.through or sort.by is not entity.columns["id"] for sort in sorts):
@@ -334,6 +336,8 @@ class QueryCompiler:
             descending, nulls_first = SORT_ORDERS[value]
             return Sort(entity.columns[names.fields[name]], descending, nulls_first)
         relation = names.relations[name]
+        if path.count(".") > LINKS_MAX:
+            raise Invalid(path, f"{path} leads through more than {LINKS_MAX} links")
         source = self._source(relation.entity)
         inner = self._sort(value, source.entity, f"{path}.{name}")
         return Sort(inner.by, inner.descending, inner.nulls_first, ((relation.link, source), *inner.through))
@@ -424,13 +428,13 @@ class QueryCompiler:
                     parts.append(self._aggregate(inner, same, entity))
                 case _:
                     parts.append(Constant(inner, f"{type}Group"))
-        order = listed(plain(self._argument(node, "orderBy")))
+        order = _ordered(self._argument(node, "orderBy"))
         return Groups(
             key,
             by,
             parts,
             having=list(self._having(self._argument(node, "having"), entity)),
-            order=[self._group_sort(part, entity, by, f"orderBy.{index}") for index, part in enumerate(order)],
+            order=[self._group_sort(part, entity, by, path) for path, part in order],
             limit=self._later(self._argument(node, "first", definition), "first", first_of),
         )
 
@@ -580,6 +584,14 @@ def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 def selections_of(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
     """What fields of one key select, together."""
     return [node.selection_set for node in nodes if node.selection_set is not None]
+
+
+def _ordered(given: Any) -> list[tuple[str, Any]]:
+    """The parts of an order, each with its path. Raises Invalid."""
+    parts = listed(plain(given))
+    if len(parts) > ORDERED_BY_MAX:
+        raise Invalid("orderBy", f"orderBy must name at most {ORDERED_BY_MAX} fields")
+    return [(f"orderBy.{index}", part) for index, part in enumerate(parts)]
 
 
 def _only(given: Any, path: str, one: str = "one field; a list names several") -> tuple[str, Any]:

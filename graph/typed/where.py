@@ -38,6 +38,7 @@ class TypedReader(NativeReader):
 
     def _relation(self, relation: Relation, value: Any, path: str, depth: int) -> Condition:
         reader = TypedReader(self._schema, self._schema.app.types[relation.entity], path)
+        self.count()
         reader._tests = self._tests
         try:
             forward = relation.crossing and not relation.back

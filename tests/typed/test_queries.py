@@ -204,6 +204,30 @@ def test_what_cannot_be_asked_is_said_so(crm: Crm) -> None:
     assert (code, message.startswith("the document is too complex: cost 4")) == ("QUERY_TOO_COMPLEX", True)
 
 
+def test_orders_and_relations_are_bounded(admin: Person, crm: Crm) -> None:
+    ordered = "query($o: [ContactOrderBy!]) {contacts(orderBy: $o) {edges {cursor}}}"
+    assert len(crm.typed.data(ordered, o=[{"age": "ASC"}] * 16)["contacts"]["edges"]) == 3
+    assert crm.typed.error(ordered, o=[{"age": "ASC"}] * 17) == (
+        "INVALID_INPUT",
+        "orderBy must name at most 16 fields",
+    )
+    grouped = "query($o: [ContactGroupOrder!]) {contacts {groups(by: {age: true}, orderBy: $o) {key {age}}}}"
+    assert crm.typed.error(grouped, o=[{"count": "ASC"}] * 17)[1] == "orderBy must name at most 16 fields"
+    related = "query($w: [ContactWhere!]) {contacts(where: {OR: $w}) {totalCount}}"
+    assert crm.typed.error(related, w=[{"company": {}}] * 501)[1] == "where has more than 500 conditions"
+
+    folders = Typed.of(build.app(admin, entity("folders", field("name"), link("within_id", "folders"))))
+    through = "{folders(orderBy: %s) {totalCount}}"
+    order = "{name: ASC}"
+    for _ in range(6):
+        order = f"{{within: {order}}}"
+    assert folders.data(through % order) == {"folders": {"totalCount": 0}}
+    assert folders.error(through % f"{{within: {order}}}") == (
+        "INVALID_INPUT",
+        "orderBy.0.within.within.within.within.within.within leads through more than 6 links",
+    )
+
+
 def test_who_may_see_nothing_sees_no_types(stoa: Stoa, admin: Person, crm: Crm) -> None:
     guest = stoa.person()
     assert crm.typed.as_(guest).error("{contacts {nodes {id}}}") == (

@@ -92,9 +92,7 @@ class Reader:
 
     def test(self, field: Field, op: Op, value: Any, path: str) -> Condition:
         """One test of a field, its operand read by the field's type."""
-        self._tests += 1
-        if self._tests > TESTS_MAX:
-            raise Invalid(self.path, f"{self.path} has more than {TESTS_MAX} conditions")
+        self.count()
         if op.value not in field.type.operators:
             raise Invalid(path, f"operator {path.rsplit('.', 1)[-1]} does not fit {field.type.name} fields")
         if op is Op.IS_NULL:
@@ -106,6 +104,12 @@ class Reader:
         if op in (Op.IN, Op.NOT_IN):
             return Test(field, op, self.operands(value, path, field.type.operand))
         return Test(field, op, self.operand(value, path, self.reading(field, op)))
+
+    def count(self) -> None:
+        """Raises Invalid where one more condition is too many."""
+        self._tests += 1
+        if self._tests > TESTS_MAX:
+            raise Invalid(self.path, f"{self.path} has more than {TESTS_MAX} conditions")
 
     def reading(self, field: Field, op: Op) -> Callable[[Any], Any]:
         """How the operand of a test is read."""
