@@ -107,6 +107,17 @@ def test_a_list_is_shown_and_then_what_becomes_of_it(stoa: Stoa, admin: Person, 
         assert (gone["changed"], sorted(gone["removed"])) == ([], sorted([ids["Ann"], ids["Cy"]]))
 
 
+def test_an_event_is_one_line_however_many_records_it_shows(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    company = crm.create("companies", name="A")["id"]
+    contacts = [crm.create("contacts", name=f"line\n{n}", age=n, company_id=company)["name"] for n in range(3)]
+    selected = "{nodes {name contacts(orderBy: {age: ASC}) {nodes {name}}}}"
+    shown = {"nodes": [{"name": "A", "contacts": {"nodes": [{"name": name} for name in contacts]}}]}
+    with listening(stoa, admin, f"subscription {{companiesLive {selected}}}", path(crm)) as events:
+        assert told(events, "companiesLive") == shown
+    with listening(stoa, admin, f"{{companies {selected}}}", path(crm)) as events:
+        assert told(events, "companies") == shown
+
+
 def test_over_a_socket(stoa: Stoa, admin: Person, crm: Collections) -> None:
     with socket(stoa, path=path(crm)) as ours:
         ours.open(admin.token)
