@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.types import field_type
 from graph.typed.names import AROUND, TAKEN, AppNames, plural, singular
 from graph.typed.schema import COMMON, FILTER_TYPES
@@ -50,6 +50,17 @@ def test_names_are_what_one_would_expect() -> None:
         ("Person", "person", "people"),
     ]
     assert names.of("status").one == "statusById"
+
+
+def test_fields_are_called_what_a_value_of_an_enum_may_be_called() -> None:
+    fields = tuple(Field(name, field_type("text")) for name in ("null", "null_", "true", "first_name"))
+    schema = AppSchema(None, "app", "App", "app", 1, {"notes": ObjectType("notes", fields)})
+    assert [shown for shown, raw in AppNames(schema).of("notes").fields.items() if raw not in SYSTEM_FIELDS] == [
+        "null_",
+        "null__",
+        "true_",
+        "firstName",
+    ]
 
 
 @pytest.mark.parametrize(
