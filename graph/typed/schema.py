@@ -176,13 +176,10 @@ class TypedSchema(GraphQLSchema):
         """The look-ups by the fields of a unique key: `contactByEmail`."""
         found: dict[str, Reads] = {}
         for entity in self.readable:
-            columns, names = self.app.types[entity].columns, self.names.of(entity)
-            for key in unique_keys(self.app.types[entity]):
-                fields = tuple(columns[raw] for raw in key if raw in columns)
-                name = f"{names.one}By{'And'.join(pascal(raw) for raw in key)}"
-                taken = name in self._by_many or name in self._by_one or name in found
-                seen = len(fields) == len(key) and all("eq" in field.type.operators for field in fields)
-                if key != ("id",) and not taken and seen:
+            names = self.names.of(entity)
+            for fields in telling_keys(self.app.types[entity]):
+                name = f"{names.one}By{'And'.join(pascal(field.name) for field in fields)}"
+                if name not in self._by_many and name not in self._by_one and name not in found:
                     found[name] = Reads("unique", entity, key=fields)
         return found
 
@@ -547,6 +544,15 @@ def unique_keys(entity: ObjectType) -> list[tuple[str, ...]]:
         if index.unique and index.where is None and len(columns) == len(index.parts):
             found.append(tuple(columns))
     return [key for key in found if all(name in entity.columns for name in key)]
+
+
+def telling_keys(entity: ObjectType) -> Iterator[tuple[Field, ...]]:
+    """The keys but for the id that tell each record from all others as a caller sees them."""
+    for key in unique_keys(entity):
+        fields = tuple(entity.columns[raw] for raw in key)
+        blurred = entity.guard is not None and any(map(entity.guard.blurs, key))
+        if key != ("id",) and not blurred and all("eq" in field.type.operators for field in fields):
+            yield fields
 
 
 def pascal_of(camel: str) -> str:
