@@ -62,7 +62,7 @@ from domain.records.sql import condition
 from domain.records.types import GeoPointType, NotOfType, degrees_of
 from domain.records.types.numbers import NumberType
 from graph.typed.aggregates import OF_FIELDS
-from graph.typed.meaning import Reads
+from graph.typed.meaning import Reads, Writes
 from graph.typed.names import Relation
 from graph.typed.schema import SORT_ORDERS, TypedSchema
 from graph.typed.where import TypedReader, listed
@@ -195,10 +195,10 @@ class QueryCompiler:
         type = self.schema.app.types[reads.entity].columns["id"].type
         return self._later(self._argument(nodes[0], "id"), "id", type.operand)
 
-    def _equal(self, node: FieldNode, reads: Reads) -> Condition:
+    def _equal(self, node: FieldNode, meant: Reads | Writes) -> Condition:
         """That a record has the values of a unique key."""
-        shown = {raw: name for name, raw in self.schema.names.of(reads.entity).fields.items()}
-        values = [(field, shown[field.name]) for field in reads.key]
+        shown = {raw: name for name, raw in self.schema.names.of(meant.entity).fields.items()}
+        values = [(field, shown[field.name]) for field in meant.key]
         return All(
             [
                 Test(field, Op.EQ, self._later(self._argument(node, name), name, field.type.operand))

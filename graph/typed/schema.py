@@ -75,6 +75,9 @@ class Rights:
         return (entity, verb) in self.verbs
 
 
+BESIDE_KEY = frozenset({"values", "ifUpdatedAt"})  # what mutations by a key take besides its fields
+
+
 def rights_of(schema: AppSchema, grants: Grants) -> Rights:
     """The rights that grants come to in one app."""
     verbs: set[tuple[str, Verb]] = set()
@@ -202,6 +205,10 @@ class TypedSchema(GraphQLSchema):
             both = self.may_write(entity, Verb.CREATE) and self.may_write(entity, Verb.UPDATE)
             if both and unique_keys(self.app.types[entity]):
                 found[f"upsert{one}"] = Writes(Verb.CREATE, entity, upsert=True)
+        for name, reads in self._by_unique.items():
+            for verb in (Verb.UPDATE, Verb.DELETE):
+                if self.may_write(reads.entity, verb) and not BESIDE_KEY & self.key_arguments(reads).keys():
+                    found[f"{verb}{pascal_of(name)}"] = Writes(verb, reads.entity, key=reads.key)
         return found
 
     @cached_property
@@ -307,15 +314,20 @@ class TypedSchema(GraphQLSchema):
 
     def _unique_field(self, reads: Reads) -> GraphQLField:
         names = self.names.of(reads.entity)
-        shown = {raw: name for name, raw in names.fields.items()}
-        arguments = {
+        told = f"The {names.one} that alone has {_values(reads)}, or null."
+        return GraphQLField(
+            self.types[names.type], self.key_arguments(reads), description=told, extensions={"reads": reads}
+        )
+
+    def key_arguments(self, meant: Reads | Writes) -> dict[str, GraphQLArgument]:
+        """The values that find a record by a unique key."""
+        shown = {raw: name for name, raw in self.names.of(meant.entity).fields.items()}
+        return {
             shown[field.name]: GraphQLArgument(
                 GraphQLNonNull(value_type(self, field)), description=field.description or None
             )
-            for field in reads.key
+            for field in meant.key
         }
-        told = f"The {names.one} that alone has {'this value' if len(arguments) == 1 else 'these values'}, or null."
-        return GraphQLField(self.types[names.type], arguments, description=told, extensions={"reads": reads})
 
     def _list_field(self, entity: str, reads: Reads, description: str) -> GraphQLField:
         arguments = {
@@ -455,17 +467,24 @@ def _arguments(schema: TypedSchema, writes: Writes, names: EntityNames) -> tuple
             GraphQLNonNull(GraphQLInt), 100, description="How many it may be: if there are more, nothing is done."
         )
     else:
-        made["id"] = GraphQLArgument(GraphQLNonNull(GraphQLID), description="The record's id.")
+        id = GraphQLArgument(GraphQLNonNull(GraphQLID), description="The record's id.")
+        made |= schema.key_arguments(writes) if writes.key else {"id": id}
         made["ifUpdatedAt"] = GraphQLArgument(
             schema.types["DateTime"], description="Only if it was last changed then; else it is refused as a conflict."
         )
     which = f"{names.many}, all of them or none" if writes.many else f"a {names.one}"
+    if writes.key:
+        which = f"the {names.one} that alone has {_values(writes)}"
     if writes.verb is Verb.UPDATE:
         made["values"] = GraphQLArgument(
             GraphQLNonNull(schema.types[f"{names.type}Update"]), description="What to change; null clears a field."
         )
         return made, f"Change {which}."
     return made, f"Delete {which}. Returns what was."
+
+
+def _values(meant: Reads | Writes) -> str:
+    return "this value" if len(meant.key) == 1 else "these values"
 
 
 def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:

@@ -12,7 +12,7 @@ from graphql import FieldNode, OperationDefinitionNode, ValueNode
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Invalid, TooComplex
+from domain.kernel.errors import Conflict, Invalid, Missing, TooComplex
 from domain.kernel.rawjson import json_of
 from domain.kernel.unit import Statement
 from domain.records import nested, service, sql
@@ -68,7 +68,9 @@ class Step:
     write: Template | None = None
     trees: Callable[[Variables], Sequence[Tree]] | None = None
     read: Template | None = None
-    missing: str | None = None  # the variable that has the id of the one record there must be
+    found_by: "str | Template | None" = (
+        None  # the variable that has the id of the one record there must be, or finds it
+    )
     apart: Callable[[Variables], dict[str, Any]] | None = None  # of that record, what is new, where more is to be done
     unchanged_since: Template | None = None  # counts it as `total` if it is as old as the caller thinks
     most: Later | int | None = None  # how many it may come to
@@ -95,7 +97,7 @@ class Step:
 
     async def _written(self, ctx: Ctx, statement: Statement, variables: Variables) -> list[str]:
         docs = await self._told_by(ctx.conclude(statement) if self.single else ctx.fetch(statement))
-        if self.missing is not None and not docs:
+        if self.found_by is not None and not docs:
             await self._refuse(ctx, variables)
         if not docs and not self.many:  # of an upsert: the one that is there is not for this caller
             raise Conflict("a record with this key exists already", field="by")
@@ -108,18 +110,28 @@ class Step:
         """Write the one record: its secrets are sealed before, its links are written after."""
         links = linked_fields(self.about, [row])
         own = {name: value for name, value in row.items() if name not in {link.name for link in links}}
-        id = self.about.entity.columns["id"].type.operand(variables[self.missing or ""])
+        id = await self._id(ctx, variables)
         sealed = await sealed_row(ctx, self.about, str(id), own)
         docs = await self._written(ctx, write.filled({**variables, SEALED: sealed}), variables)
         await write_links(ctx, self.about, links, id, row)
         return docs
 
+    async def _id(self, ctx: Ctx, variables: Variables) -> Any:
+        """The id of the one record. Raises Missing where no record has its key."""
+        if isinstance(self.found_by, Template):
+            ids = await self._told_by(ctx.fetch(self.found_by.filled(variables)))
+            if not ids:
+                raise Missing("no record has this key")
+            id: Any = ids[0]
+        else:
+            id = variables[self.found_by or ""]
+        return self.about.entity.columns["id"].type.operand(id)
+
     async def _refuse(self, ctx: Ctx, variables: Variables) -> None:
         """Say why the one record was not written."""
-        id = variables[self.missing or ""]
+        id = await self._id(ctx, variables)
         if self.unchanged_since is not None:
-            operand = self.about.entity.columns["id"].type.operand(id)
-            there = await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, operand))
+            there = await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, id))
             if there and not (await ctx.fetch(self.unchanged_since.filled(variables)))[0]["total"]:
                 raise Conflict("the record has been changed since then", field="ifUpdatedAt")
         await service.refuse_unchanged(ctx, self.about, str(id))
@@ -236,13 +248,12 @@ class _Root:
             self._refuse_apart(self._argument_now("values") or {}, "to several records at once")
             write, reading = self._told(build(where, limit))
             return Step(self.key, self.at, True, write=write, read=reading, most=limit)
-        columns = self.entity.columns
-        id = Later(self._whole("id"), (), "id", columns["id"].type.operand)
-        where = Test(columns["id"], Op.EQ, id)
+        where, found_by = self._one()
         since = None
         if self._argument_now("ifUpdatedAt") is not None:
-            at = Later(self._whole("ifUpdatedAt"), (), "ifUpdatedAt", columns["updated_at"].type.operand)
-            where = All([where, Test(columns["updated_at"], Op.EQ, at)])
+            updated_at = self.entity.columns["updated_at"]
+            at = Later(self._whole("ifUpdatedAt"), (), "ifUpdatedAt", updated_at.type.operand)
+            where = All([where, Test(updated_at, Op.EQ, at)])
             counted = sql.count(self.app, self.entity, where)
             since = Template(counted.sql, counted.args)
         apart = self.writes.verb is Verb.UPDATE and self._apart_in(self._argument_now("values"))
@@ -254,10 +265,19 @@ class _Root:
             False,
             write=write,
             read=reading,
-            missing=self._whole("id"),
+            found_by=found_by,
             apart=(lambda variables: self._changed_row(variables[values_of])) if apart else None,
             unchanged_since=since,
         )
+
+    def _one(self) -> tuple[Condition, str | Template]:
+        """Which record is meant, and where its id is, or what finds it."""
+        if self.writes.key:
+            where = self.compiler._equal(self.nodes[0], self.writes)
+            finding = sql.ids(self.app, self.entity, where)
+            return where, Template(finding.sql, finding.args)
+        id, field_ = self._whole("id"), self.entity.columns["id"]
+        return Test(field_, Op.EQ, Later(id, (), "id", field_.type.operand)), id
 
     def _update(self, where: Condition, most: Any) -> Callable[[Told], Statement]:
         values = self._argument_now("values")

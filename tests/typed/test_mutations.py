@@ -282,3 +282,54 @@ def test_a_lone_value_stands_for_a_list_of_one(admin: Person) -> None:
     query = "query($t: [String!], $w: [TeamWhere!]) {teams(where: {tags: {contains: $t}, OR: $w}) {nodes {name}}}"
     assert typed.data(query, t="y", w={"tags": {"contains": "y"}}) == {"teams": {"nodes": [{"name": "B"}]}}
     assert typed.data(query, t=["y"], w={"tags": {"eq": ["y"]}}) == {"teams": {"nodes": [{"name": "B"}]}}
+
+
+def test_records_are_changed_and_deleted_by_their_keys(stoa: Stoa, shop: Shop) -> None:
+    company = shop.app.create("companies", name="A")["id"]
+    seen = {"name": "Ann", "first_seen": "2001-01-01"}
+    shop.app.create("contacts", mail="a@a.test", company_id=company, **seen)
+    update = (
+        "mutation($m: String!, $v: ContactUpdate!) {updateContactByMail(mail: $m, values: $v) {name company {name}}}"
+    )
+    assert shop.typed.data(update, m="a@a.test", v={"firstSeen": "2002-02-02"}) == {
+        "updateContactByMail": {"name": "Ann", "company": {"name": "A"}}
+    }
+    missing = ("NOT_FOUND", "no record has this key")
+    assert shop.typed.error(update, m="b@b.test", v={"name": "B"}) == missing
+    delete = """mutation($d: Date!) {
+      deleteContactByNameAndFirstSeen(name: "Ann", firstSeen: $d) { mail company { contacts { totalCount } } }
+    }"""
+    before = shop.log(stoa)
+    assert shop.typed.error(delete, d="2001-01-01") == missing
+    assert shop.log(stoa) == before
+    assert shop.typed.data(delete, d="2002-02-02") == {
+        "deleteContactByNameAndFirstSeen": {"mail": "a@a.test", "company": {"contacts": {"totalCount": 1}}}
+    }
+    assert shop.log(stoa)[-1] == ("contacts", "DELETE")
+    assert shop.typed.error(delete, d="2002-02-02") == missing
+
+
+def test_policies_hold_for_what_is_found_by_a_key(stoa: Stoa, admin: Person) -> None:
+    own = {"name": "own", "can": ["update", "delete"], "where": {"kind": "ours"}}
+    seen = {"name": "seen", "can": ["read"], "where": {"kind": {"ne": "secret"}}}
+    declared = entity("notes", field("name", unique=True), field("kind"), policies=[own, seen])
+    app = build.app(admin, declared, dialect="stoa")
+    app.create_many("notes", [{"name": kind, "kind": kind} for kind in ("ours", "theirs", "secret")])
+    key = f"app:{app.app_id}:notes"
+    typed = Typed.of(app).as_(build.reader(stoa, admin, f"{key}.read:seen", f"{key}.update:own", f"{key}.delete:own"))
+    update = 'mutation($n: String!) {updateNoteByName(name: $n, values: {name: "new"}) {name}}'
+    delete = "mutation($n: String!) {deleteNoteByName(name: $n) {name}}"
+    for mutation in (update, delete):
+        assert typed.error(mutation, n="theirs")[0] == "FORBIDDEN"
+        assert (
+            typed.error(mutation, n="secret")
+            == typed.error(mutation, n="none")
+            == (
+                "NOT_FOUND",
+                "no record has this key",
+            )
+        )
+    assert typed.data(update, n="ours") == {"updateNoteByName": {"name": "new"}}
+    assert typed.data(delete, n="new") == {"deleteNoteByName": {"name": "new"}}
+    reader = Typed.of(app).as_(build.reader(stoa, admin, f"{key}.read"))
+    assert reader.error(delete, n="theirs")[0] == "INVALID_INPUT"  # there is no such mutation for them
