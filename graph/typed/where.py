@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
-from domain.records.later import TracedLeaf, TracedList, plain, scattered
+from domain.records.later import Gathered, Later, TracedLeaf, TracedList, plain, scattered
 from domain.records.query import All, Condition, Linked, Linking, Not, Op
 from domain.records.spelling.native import NativeReader
 from domain.records.spelling.reader import LIST_MAX
@@ -86,7 +86,8 @@ class TypedReader(NativeReader):
         if isinstance(value, TracedLeaf):
             return self.operand(value, path, lambda part: [read(part)])
         if not isinstance(value, TracedList):
-            return super().operands(listed(value), path, read)
+            operands = super().operands(listed(value), path, read)
+            return Gathered(tuple(operands)) if any(isinstance(part, Later) for part in operands) else operands
 
         def read_all(values: Any) -> list[Any]:
             if len(values) > LIST_MAX:

@@ -142,6 +142,20 @@ def test_a_pattern_may_come_in_a_variable(crm: Crm) -> None:
     assert crm.typed.error('{contacts(where: {firstName: {like: "\\\\"}}) {totalCount}}') == told
 
 
+def test_a_list_may_hold_variables(crm: Crm) -> None:
+    query = """query($n: String!, $i: BigInt!) {
+    contacts(where: {firstName: {in: [$n, "Bo"]}}, orderBy: {firstName: ASC}) {
+      edges {node {firstName}} groups(by: {age: true}, having: {count: {in: [$i]}}) {key {age}}
+    }}"""
+
+    def found(name: str, times: int) -> tuple[list[str], int]:
+        listed = crm.typed.data(query, n=name, i=times)["contacts"]
+        return [edge["node"]["firstName"] for edge in listed["edges"]], len(listed["groups"])
+
+    assert found("Ann", 1) == (["Ann", "Bo"], 2)
+    assert found("Cy", 2) == (["Bo", "Cy"], 0)
+
+
 def test_nulls_are_where_they_are_wanted(crm: Crm) -> None:
     def names(order: str) -> list[str]:
         found = crm.typed.data(f"{{contacts(orderBy: {{age: {order}}}) {{nodes {{firstName}}}}}}")
