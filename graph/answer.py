@@ -42,5 +42,5 @@ class Answer:
 
     @cached_property
     def event(self) -> bytes:
-        """The response map as a server-sent event."""
-        return b"event: next\ndata: " + self.json + b"\n\n"
+        """The response map as a server-sent event: on one line, though PostgreSQL breaks the line between records."""
+        return b"event: next\ndata: " + self.json.replace(b"\n", b"") + b"\n\n"

@@ -32,6 +32,20 @@ class Later:
         return read_operand(self.read, found, self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A list of operands, some of which variables bring."""
+
+    parts: tuple[Any, ...]
+
+    def value(self, variables: Mapping[str, Any]) -> list[Any]:
+        """The operands of this run. Raises Invalid."""
+        return list(filled(self.parts, variables))
+
+
+LATER = (Later, Gathered)
+
+
 def as_given(name: str) -> Later:
     """A value of each run that is taken as it is."""
     return Later(name, (), name, lambda value: value)
@@ -39,7 +53,7 @@ def as_given(name: str) -> Later:
 
 def filled(values: Iterable[Any], variables: Mapping[str, Any]) -> tuple[Any, ...]:
     """The values of this run. Raises Invalid."""
-    return tuple([value.value(variables) if isinstance(value, Later) else value for value in values])
+    return tuple([value.value(variables) if isinstance(value, LATER) else value for value in values])
 
 
 def read_operand(read: Read, value: Any, path: str) -> Any:

@@ -22,6 +22,7 @@ from domain.records.types import TextType
 SEEN_MAX = 256  # declarations as somebody sees them, of one app
 POLICY = "the policy"  # what a written row may break, beside its links, which have names that are no two words
 SHARE_LEVELS = ("read", "edit", "full")
+NEVER = AnyOf([])
 CALLER_BOUNDS = ("text", "uuid")
 
 
@@ -153,6 +154,11 @@ class Guard:
     fields: Mapping[str, Shown]
     held: Mapping[Verb, Sequence[CompiledPolicy] | None]
     partial: bool  # whether some field is not shown as it is in each row
+
+    def blurs(self, name: str) -> bool:
+        """Whether a field is masked in some row: then values that differ may look the same."""
+        shown = self.fields.get(name)
+        return shown is not None and shown.masked != NEVER
 
     def changeable(self, verb: Verb, names: Iterable[str]) -> Condition:
         """Which rows `verb` may be done to, where it writes these fields. Raises Denied."""

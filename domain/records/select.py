@@ -4,7 +4,7 @@ The page is found first, then its rows become objects: a list of plain rows by `
 the answer (the cheapest way PostgreSQL has), single records and what needs more by `JSON_OBJECT`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -97,8 +97,7 @@ class Compiler:
 
     def object(self, source: Source, parts: Sequence[RecordPart], alias: str) -> str:
         """The JSON object of the row `alias`."""
-        pairs = ", ".join(f"{literal(part.key)} : {self._part(source, part, alias)}" for part in parts)
-        return f"JSON_OBJECT({pairs})"
+        return _object(f"{literal(part.key)} : {self._part(source, part, alias)}" for part in parts)
 
     def _part(self, source: Source, part: RecordPart, alias: str) -> str:
         match part:
@@ -138,7 +137,7 @@ class Compiler:
             elif isinstance(part, Groups):
                 made[part.key] = self._groups(listing, part, joined)
             pairs.append(f"{literal(part.key)} : {made[part.key]}")
-        return f"JSON_OBJECT({', '.join(pairs)})"
+        return _object(pairs)
 
     def _plain_rows(self, listing: Listing, nodes: Nodes, joined: Callable[[str], str] | None) -> str:
         """Only the records themselves: the columns of the page are named as in the answer."""
@@ -189,7 +188,7 @@ class Compiler:
                     pairs.append(f"{literal(inner.key)} : {placed}")
                 case Nodes():
                     pairs.append(f"{literal(inner.key)} : {self.object(listing.source, inner.parts, alias)}")
-        return f"JSON_OBJECT({', '.join(pairs)})"
+        return _object(pairs)
 
     def _page_info(self, listing: Listing, part: PageInfo, shown: str, limit: str) -> str:
         cursors = f"(array_agg(r.c) {shown})"
@@ -199,10 +198,9 @@ class Compiler:
             "startCursor": f"{cursors}[1]",
             "endCursor": f"{cursors}[least(count(*), {limit})]",
         }
-        pairs = ", ".join(
+        return _object(
             f"{literal(key)} : {told.get(what) or literal(what.removeprefix('='))}" for key, what in part.parts
         )
-        return f"JSON_OBJECT({pairs})"
 
     def _page(
         self, listing: Listing, joined: Callable[[str], str] | None, alias: str, columns: str, *, more: int
@@ -252,7 +250,7 @@ class Compiler:
                     pairs.append(f"{literal(part.key)} : {literal(part.text)}")
                 case Aggregate():
                     pairs.append(f"{literal(part.key)} : {self._measures(part, alias)}")
-        return f"JSON_OBJECT({', '.join(pairs)})"
+        return _object(pairs)
 
     def _groups(self, listing: Listing, groups: Groups, joined: Callable[[str], str] | None) -> str:
         alias = self._alias()
@@ -273,7 +271,7 @@ class Compiler:
             if not any(made.startswith(f"{key} ") for made in order)
         ]
         having = " AND ".join(self._having(test, alias) for test in groups.having)
-        sql = f"SELECT JSON_OBJECT({', '.join(pairs)}) AS o, row_number() OVER (ORDER BY {', '.join(order)}) AS n"
+        sql = f"SELECT {_object(pairs)} AS o, row_number() OVER (ORDER BY {', '.join(order)}) AS n"
         sql += f" {self._all_of(listing, joined, alias)} GROUP BY {', '.join(keys)}"
         sql += f" HAVING {having}" if having else ""
         sql += f" ORDER BY n LIMIT {self._number(groups.limit)}"
@@ -288,7 +286,7 @@ class Compiler:
             else:
                 key, by = inner
                 pairs.append(f"{literal(key)} : {'NULL' if by is None else by.field.type.shown(_bucket(by, alias))}")
-        return f"JSON_OBJECT({', '.join(pairs)})"
+        return _object(pairs)
 
     def _group_sorted(self, sort: GroupSort, alias: str) -> str:
         if isinstance(sort.by, Measure):
@@ -368,6 +366,11 @@ class Compiler:
         payload = f"convert_to(json_build_array({keys})::text, 'UTF8')"
         mac = f"substr(sha256({outer} || sha256({inner} || {payload})), 1, 16)"
         return f"translate(encode({mac} || {payload}, 'base64'), E'+/=\\n', '-_')"
+
+
+def _object(pairs: Iterable[str]) -> str:
+    """A JSON object with its keys in this order, which they would lose where a value is `jsonb`."""
+    return f"JSON_OBJECT({', '.join(pairs)} RETURNING json)"
 
 
 def _direction(descending: bool, nulls_first: bool | None) -> str:

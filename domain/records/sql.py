@@ -422,6 +422,14 @@ def count(schema: AppSchema, entity: ObjectType, where: Condition) -> Statement:
     return Statement(sql, tuple(params.values))
 
 
+def ids(schema: AppSchema, entity: ObjectType, where: Condition) -> Statement:
+    """The ids of the rows that meet a condition, each as `doc`."""
+    params = Params()
+    met_by = condition(schema, where, params)
+    sql = f"SELECT {ROW}.id::text AS doc FROM {source(schema, entity, params)} {ROW} WHERE {met_by}"
+    return Statement(sql, tuple(params.values))
+
+
 def by_id(schema: AppSchema, entity: ObjectType, id: object) -> Statement:
     """The row with this id, as `doc`."""
     params = Params()

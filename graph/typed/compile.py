@@ -1,7 +1,7 @@
 """From an operation over the typed schema to a plan: one SQL statement, and where its values come from."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
@@ -13,6 +13,7 @@ from graphql import (
     InlineFragmentNode,
     ListValueNode,
     NullValueNode,
+    ObjectFieldNode,
     ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
@@ -61,12 +62,14 @@ from domain.records.sql import condition
 from domain.records.types import GeoPointType, NotOfType, degrees_of
 from domain.records.types.numbers import NumberType
 from graph.typed.aggregates import OF_FIELDS
-from graph.typed.meaning import Reads
+from graph.typed.meaning import Reads, Writes
 from graph.typed.names import Relation
 from graph.typed.schema import SORT_ORDERS, TypedSchema
-from graph.typed.where import TypedReader
+from graph.typed.where import TypedReader, listed
 
 GROUPED_BY_MAX = 8
+ORDERED_BY_MAX = 16
+LINKS_MAX = 6  # that lead to what is ordered by
 NUMBER = NumberType()
 TYPENAME = "__typename"
 
@@ -150,7 +153,7 @@ class QueryCompiler:
     def plan(self, operation: OperationDefinitionNode) -> Plan:
         """The plan of a query. Raises Invalid."""
         merged = self._merged([operation.selection_set])
-        asked = {key: nodes for key, nodes in merged.items() if nodes[0].name.value != TYPENAME}
+        asked = {key: nodes for key, nodes in merged.items() if not nodes[0].name.value.startswith("__")}
         columns = {key: f"r{number}" for number, key in enumerate(asked)}
         roots = tuple(Root(key, columns.get(key), '"Query"') for key in merged)
         if not asked:
@@ -192,10 +195,10 @@ class QueryCompiler:
         type = self.schema.app.types[reads.entity].columns["id"].type
         return self._later(self._argument(nodes[0], "id"), "id", type.operand)
 
-    def _equal(self, node: FieldNode, reads: Reads) -> Condition:
+    def _equal(self, node: FieldNode, meant: Reads | Writes) -> Condition:
         """That a record has the values of a unique key."""
-        shown = {raw: name for name, raw in self.schema.names.of(reads.entity).fields.items()}
-        values = [(field, shown[field.name]) for field in reads.key]
+        shown = {raw: name for name, raw in self.schema.names.of(meant.entity).fields.items()}
+        values = [(field, shown[field.name]) for field in meant.key]
         return All(
             [
                 Test(field, Op.EQ, self._later(self._argument(node, name), name, field.type.operand))
@@ -205,6 +208,13 @@ class QueryCompiler:
 
     def _source(self, entity: str) -> Source:
         return Source(self.schema.app, self.schema.app.types[entity])
+
+    def introspection(self, operation: OperationDefinitionNode) -> DocumentNode:
+        """What of a query is about the schema: a document of its own."""
+        fields = self._fields([operation.selection_set], set())
+        about = tuple(node for node in fields if node.name.value in ("__schema", "__type"))
+        asked = replace(operation, selection_set=replace(operation.selection_set, selections=about))
+        return replace(self.document, definitions=(asked, *self._fragments.values()))
 
     # Records.
 
@@ -291,7 +301,7 @@ class QueryCompiler:
         return Near(field, Metric(metric), self._later(to, f"{path}.{metric}", field.type.operand), within)
 
     def _distinct(self, given: Any, entity: ObjectType) -> list[Field]:
-        names, chosen = self.schema.names.of(entity.name).fields, list(dict.fromkeys(_listed(plain(given))))
+        names, chosen = self.schema.names.of(entity.name).fields, list(dict.fromkeys(listed(plain(given))))
         if len(chosen) > GROUPED_BY_MAX:
             raise Invalid("distinctOn", f"distinctOn must name at most {GROUPED_BY_MAX} fields")
         return [entity.columns[names[name]] for name in chosen]
@@ -312,7 +322,7 @@ class QueryCompiler:
         return Sought(entity, operand(lambda asked: asked.text), tuple(alike), exact)
 
     def _order(self, given: Any, entity: ObjectType, best: Sequence[Sort]) -> list[Sort]:
-        sorts = [self._sort(part, entity, f"orderBy.{index}") for index, part in enumerate(_listed(plain(given)))]
+        sorts = [self._sort(part, entity, path) for path, part in _ordered(given)]
         if not sorts:
             sorts = [*best, Sort(entity.columns["created_at"], descending=True)]
         if all(sort.through or sort.by is not entity.columns["id"] for sort in sorts):
@@ -326,6 +336,8 @@ class QueryCompiler:
             descending, nulls_first = SORT_ORDERS[value]
             return Sort(entity.columns[names.fields[name]], descending, nulls_first)
         relation = names.relations[name]
+        if path.count(".") > LINKS_MAX:
+            raise Invalid(path, f"{path} leads through more than {LINKS_MAX} links")
         source = self._source(relation.entity)
         inner = self._sort(value, source.entity, f"{path}.{name}")
         return Sort(inner.by, inner.descending, inner.nulls_first, ((relation.link, source), *inner.through))
@@ -403,7 +415,7 @@ class QueryCompiler:
 
     def _groups(self, key: str, nodes: Sequence[FieldNode], definition: GraphQLField, entity: ObjectType) -> Groups:
         node, type = nodes[0], self.schema.names.of(entity.name).type
-        given = _listed(plain(self._argument(node, "by")))
+        given = listed(plain(self._argument(node, "by")))
         by = [self._group_field(part, entity, f"by.{index}") for index, part in enumerate(given)]
         if not 1 <= len(by) <= GROUPED_BY_MAX or len({made.field.name for made in by}) < len(by):
             raise Invalid("by", f"by must name 1 to {GROUPED_BY_MAX} different fields")
@@ -416,13 +428,13 @@ class QueryCompiler:
                     parts.append(self._aggregate(inner, same, entity))
                 case _:
                     parts.append(Constant(inner, f"{type}Group"))
-        order = _listed(plain(self._argument(node, "orderBy")))
+        order = _ordered(self._argument(node, "orderBy"))
         return Groups(
             key,
             by,
             parts,
             having=list(self._having(self._argument(node, "having"), entity)),
-            order=[self._group_sort(part, entity, by, f"orderBy.{index}") for index, part in enumerate(order)],
+            order=[self._group_sort(part, entity, by, path) for path, part in order],
             limit=self._later(self._argument(node, "first", definition), "first", first_of),
         )
 
@@ -451,25 +463,27 @@ class QueryCompiler:
         names = self.schema.names.of(entity.name)
         for name, tests in (given or {}).items():
             if name == "count":
-                yield from self._tests(Measure("", Function.COUNT), tests, "having.count")
+                yield from self._tests(Measure("", Function.COUNT), tests, entity, "having.count")
                 continue
             for shown, inner in (tests or {}).items():
                 measure = Measure("", Function(name), entity.columns[names.fields[shown]])
-                yield from self._tests(measure, inner, f"having.{name}.{shown}")
+                yield from self._tests(measure, inner, entity, f"having.{name}.{shown}")
 
-    def _tests(self, measure: Measure, tests: Any, path: str) -> Iterator[Having]:
+    def _tests(self, measure: Measure, tests: Any, entity: ObjectType, path: str) -> Iterator[Having]:
+        reader = TypedReader(self.schema, entity, path)
         read = (NUMBER if measure.own is None else measure.own).operand
         for name, value in (tests or {}).items():
-            op = Op(name)
-            if value is None:
+            op, place = Op(name), f"{path}.{name}"
+            if value is None and op in (Op.EQ, Op.NE):
+                yield Having(measure, Op.IS_NULL, op is Op.EQ)
+            elif value is None:
                 continue
-            if op is Op.IS_NULL:
-                yield Having(measure, op, plain(value))
+            elif op is Op.IS_NULL:
+                yield Having(measure, op, reader.flag(value, place))
             elif op in (Op.IN, Op.NOT_IN):
-                listed = [read_operand(read, part, f"{path}.{name}") for part in _listed(plain(value))]
-                yield Having(measure, op, listed)
+                yield Having(measure, op, reader.operands(value, place, read))
             else:
-                yield Having(measure, op, self._later(value, f"{path}.{name}", read))
+                yield Having(measure, op, reader.operand(value, place, read))
 
     def _group_sort(self, given: Any, entity: ObjectType, by: Sequence[GroupField], path: str) -> GroupSort:
         name, value = _only(given, path)
@@ -509,7 +523,7 @@ class QueryCompiler:
     def _included(self, node: Any) -> bool:
         for directive in node.directives or ():
             if directive.name.value in ("skip", "include"):
-                value = value_from_ast_untyped(directive.arguments[0].value, dict(self.variables))
+                value = given_value(directive.arguments[0].value, self.variables)
                 if bool(value) == (directive.name.value == "skip"):
                     return False
         return True
@@ -529,11 +543,7 @@ class QueryCompiler:
             name = node.name.value
             return traced(self.variables.get(name), Origin(name))
         if isinstance(node, ObjectValueNode):
-            return {
-                part.name.value: self._value(part.value)
-                for part in node.fields
-                if not (isinstance(part.value, VariableNode) and part.value.name.value not in self.variables)
-            }
+            return {part.name.value: self._value(part.value) for part in present(node, self.variables)}
         if isinstance(node, ListValueNode):
             return [self._value(part) for part in node.values]
         return None if isinstance(node, NullValueNode) else value_from_ast_untyped(node)
@@ -548,6 +558,24 @@ class QueryCompiler:
         return now if origin is None else Later(origin.variable, origin.steps, path, read)
 
 
+def given_value(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
+    """What is written in a document, with what variables bring: a part whose variable is absent is absent, too."""
+    if isinstance(node, VariableNode):
+        return variables.get(node.name.value)
+    if isinstance(node, ObjectValueNode):
+        return {part.name.value: given_value(part.value, variables) for part in present(node, variables)}
+    if isinstance(node, ListValueNode):
+        return [given_value(part, variables) for part in node.values]
+    return None if node is None else value_from_ast_untyped(node)
+
+
+def present(node: ObjectValueNode, variables: Mapping[str, Any]) -> Iterator[ObjectFieldNode]:
+    """The fields of an object, but for those whose variable is absent."""
+    for part in node.fields:
+        if not isinstance(part.value, VariableNode) or part.value.name.value in variables:
+            yield part
+
+
 def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
     """The fragments of a document by name."""
     return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
@@ -558,9 +586,12 @@ def selections_of(nodes: Sequence[FieldNode]) -> list[SelectionSetNode]:
     return [node.selection_set for node in nodes if node.selection_set is not None]
 
 
-def _listed(value: Any) -> list[Any]:
-    """GraphQL takes a lone value for a list of one."""
-    return [] if value is None else value if isinstance(value, list) else [value]
+def _ordered(given: Any) -> list[tuple[str, Any]]:
+    """The parts of an order, each with its path. Raises Invalid."""
+    parts = listed(plain(given))
+    if len(parts) > ORDERED_BY_MAX:
+        raise Invalid("orderBy", f"orderBy must name at most {ORDERED_BY_MAX} fields")
+    return [(f"orderBy.{index}", part) for index, part in enumerate(parts)]
 
 
 def _only(given: Any, path: str, one: str = "one field; a list names several") -> tuple[str, Any]:

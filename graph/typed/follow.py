@@ -1,17 +1,18 @@
 """From a subscription over the typed schema to what is listened for, and the statements that read what is told."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from graphql import FieldNode, OperationDefinitionNode, ValueNode
 
 from domain.kernel.events import Watch
-from domain.records.declared import AppSchema, ObjectType
+from domain.records.computed import Lookup, Rollup
+from domain.records.declared import AppSchema, Field, ObjectType
 from domain.records.later import Later
 from domain.records.live import watch_of
-from domain.records.query import ALWAYS, All, AnyOf, Condition, Linked, Linking, Not, Untrue
+from domain.records.query import ALWAYS, All, AnyOf, Compared, Condition, Key, Linked, Linking, Not, Test, Untrue
 from domain.records.select import Compiler
-from domain.records.selection import Edges, Listing, Many, Nodes, One, RecordPart, Source
+from domain.records.selection import Aggregate, Edges, Groups, Listing, Many, Nodes, One, RecordPart, Source, Value
 from graph.typed.compile import TYPENAME, QueryCompiler, first_of, selections_of
 from graph.typed.live import ChangePlan, LivePlan
 from graph.typed.meaning import Follows
@@ -95,51 +96,88 @@ class SubscriptionCompiler(QueryCompiler):
         documents = {"listed": self._record_parts(listed, entity), "single": self._record_parts(single, entity)}
         compiler = Compiler()
         sql = compiler.rows(listing, documents)
-        entities = {entity.name, *_mentioned(which.where)}
-        entities |= {name for parts in documents.values() for name in _shown(parts)}
-        entities |= {source.entity.name for sort in listing.order for _, source in sort.through}
-        watches = [watch_of(app, app.types[name]) for name in sorted(entities)]
-        watches += _deciding(app, entities)
+        looked = _Looked(app)
+        looked.listing(replace(listing, parts=[Nodes("", [*documents["listed"], *documents["single"]])]))
+        watches = [watch_of(app, app.types[name]) for name in sorted(looked.entities)]
+        watches += looked.deciding()
         return LivePlan(
-            app, sorted(entities), key, Template(sql, tuple(compiler.params.values)), watches, parts, placed
+            app, sorted(looked.entities), key, Template(sql, tuple(compiler.params.values)), watches, parts, placed
         )
 
 
-def _deciding(app: AppSchema, entities: Collection[str]) -> Iterator[Watch]:
-    """The changes of other records that decide what the caller may see of these."""
-    found = {}
-    for guard in (app.types[name].guard for name in entities):
-        for policies in guard.held.values() if guard is not None else ():
-            for name in (name for one in policies or () for name in _mentioned(one.rows)):
-                assert guard is not None
-                found[name] = watch_of(guard.raw, guard.raw.types[name])
-    return (watch for name, watch in sorted(found.items()) if name not in entities)
+class _Looked:
+    """The entities that a list looks at: those whose records it shows or speaks of, and those behind them, whose
+    records decide what the caller may see of them, or are part of their computed fields."""
 
+    def __init__(self, app: AppSchema) -> None:
+        self._app = app
+        self.entities: set[str] = set()
+        self._behind: set[str] = set()
 
-def _mentioned(where: Condition) -> Iterator[str]:
-    """The entities that a condition looks at besides its own."""
-    match where:
-        case Linked() | Linking():
-            yield where.entity
-            yield from _mentioned(where.part)
-        case Not(part) | Untrue(part):
-            yield from _mentioned(part)
-        case All(parts) | AnyOf(parts):
-            for part in parts:
-                yield from _mentioned(part)
+    def listing(self, listing: Listing) -> None:
+        """What a list looks at, whatever part of it is wanted."""
+        entity = listing.source.entity
+        self.entities.add(entity.name)
+        self.condition(listing.where)
+        for sort in listing.order:
+            self.entities.update(source.entity.name for _, source in sort.through)
+            self._field(sort.by)
+        for declared in listing.distinct:
+            self._field(declared)
+        for part in listing.parts:
+            match part:
+                case Nodes():
+                    self._record(part.parts)
+                case Edges():
+                    self._record([one for inner in part.parts if isinstance(inner, Nodes) for one in inner.parts])
+                case Aggregate() | Groups():  # they may be of any field
+                    for declared in entity.fields:
+                        self._field(declared)
 
+    def _record(self, parts: Sequence[RecordPart]) -> None:
+        for part in parts:
+            match part:
+                case Value():
+                    self._field(part.field)
+                case One():
+                    self.entities.add(part.source.entity.name)
+                    self._record(part.parts)
+                case Many():
+                    self.listing(part.listing)
 
-def _shown(parts: Sequence[RecordPart]) -> Iterator[str]:
-    """The entities that a selection shows besides its own."""
-    for part in parts:
-        if isinstance(part, One):
-            yield part.source.entity.name
-            yield from _shown(part.parts)
-        elif isinstance(part, Many):
-            yield part.listing.source.entity.name
-            yield from _mentioned(part.listing.where)
-            for inner in part.listing.parts:
-                if isinstance(inner, Nodes):
-                    yield from _shown(inner.parts)
-                elif isinstance(inner, Edges):
-                    yield from (name for deep in inner.parts if isinstance(deep, Nodes) for name in _shown(deep.parts))
+    def condition(self, where: Condition) -> None:
+        """What a condition looks at besides its own entity."""
+        match where:
+            case Test(field):
+                self._field(field)
+            case Compared(field, _, other):
+                self._field(field)
+                self._field(other)
+            case Linked() | Linking():
+                self.entities.add(where.entity)
+                self.condition(where.part)
+            case Not(part) | Untrue(part):
+                self.condition(part)
+            case All(parts) | AnyOf(parts):
+                for part in parts:
+                    self.condition(part)
+
+    def _field(self, declared: Key) -> None:
+        computed = declared.computed if isinstance(declared, Field) else None
+        if isinstance(computed, Lookup | Rollup):
+            self._behind.add(computed.entity)
+
+    def deciding(self) -> Iterator[Watch]:
+        """The changes behind the records: of others as they are, not as the caller may see them."""
+        policies = _Looked(self._app)
+        for name in self.entities:
+            guard = self._app.types[name].guard
+            for held in guard.held.values() if guard is not None else ():
+                for one in held or ():
+                    policies.condition(one.rows)
+        for name in sorted(self._behind | policies.entities | policies._behind):
+            guard = self._app.types[name].guard
+            if guard is not None:
+                yield watch_of(guard.raw, guard.raw.types[name])
+            elif name not in self.entities:
+                yield watch_of(self._app, self._app.types[name])

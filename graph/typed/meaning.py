@@ -26,6 +26,7 @@ class Writes:
     entity: str
     many: bool = False
     upsert: bool = False
+    key: tuple[Field, ...] = ()  # that finds the record, where its id doesn't
 
 
 @dataclass(frozen=True, slots=True)

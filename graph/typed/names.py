@@ -8,6 +8,7 @@ from functools import cached_property
 
 from domain.records.computed import Links
 from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.types import NATIVE_TYPES
 
 _IRREGULAR = {
     "people": "person",
@@ -30,7 +31,8 @@ TAKEN = frozenset(
     "Query Mutation Subscription String Int Float Boolean ID JSON JSONObject Date DateTime UUID PageInfo SortOrder"
     " Change User BigInt ChangeKind DateBucket Decimal Money Time Duration GeoPoint"
     " GeoNear GeoWithin VectorNear".split()
-)
+) | {make().filter for make in NATIVE_TYPES.values()}
+NO_NAMES = frozenset({"true", "false", "null"})  # of an enum's values, which names of fields may be
 AROUND = (
     "Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Live", "Placed",
     "Filter", "Field", "Near",
@@ -168,7 +170,11 @@ class AppNames:
     def _make(self, entity: ObjectType) -> EntityNames:
         type = self._types[entity.name]
         many = self._many[entity.name]
-        fields = {name: raw for raw, name in distinct({raw: camel(raw) for raw in entity.columns}).items()}
+        fields: dict[str, str] = {}
+        for raw, name in distinct({raw: camel(raw) for raw in entity.columns}).items():
+            while name in fields or name in NO_NAMES:
+                name += "_"
+            fields[name] = raw
         relations: dict[str, Relation] = {}
         for field in entity.fields:
             if field.link is not None and field.link.target in self._schema.types:

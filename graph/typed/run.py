@@ -22,7 +22,6 @@ from graphql import (
     OperationType,
     TypeInfo,
     TypeInfoVisitor,
-    Undefined,
     ValueNode,
     VariableNode,
     Visitor,
@@ -31,7 +30,6 @@ from graphql import (
     print_schema,
     specified_rules,
     validate,
-    value_from_ast_untyped,
     visit,
 )
 from graphql.execution.values import get_variable_values
@@ -52,7 +50,7 @@ from graph.broadcast import Wanted
 from graph.documents import DocumentRefused, pick
 from graph.errors import refusal
 from graph.run import Caller, Runner
-from graph.typed.compile import Paged, Plan, QueryCompiler
+from graph.typed.compile import Paged, Plan, QueryCompiler, given_value
 from graph.typed.follow import SubscriptionCompiler
 from graph.typed.live import ChangePlan, LivePlan, Shared
 from graph.typed.schema import Rights, TypedSchema, rights_of
@@ -82,6 +80,7 @@ class TypedOperation:
     searched: frozenset[str]  # variables that are search texts
     declared: tuple[str, ...]
     defaults: Mapping[str, Any]
+    introspects: bool = False  # whether its document asks about the schema
     checked: Bounded[Hashable, "MutationPlan"] = field(default_factory=lambda: Bounded(PLANS_MAX))
     sized_by: tuple[str, ...] = ()  # variables that say how much is asked for
     plans: Bounded[Hashable, Plan] = field(default_factory=lambda: Bounded(PLANS_MAX))
@@ -203,28 +202,22 @@ class TypedSchemas:
 
     async def run(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
         """The data: each root field's JSON, as PostgreSQL built it. Raises DomainError, DocumentRefused."""
-        if _asks_about_schema(operation):
-            data = _introspected(operation, variables)
-            self._remember(operation)
-            return data
         if operation.node.operation is OperationType.MUTATION:
             return await self._mutated(operation, variables, ctx)
         given = {**operation.defaults, **variables} if operation.defaults else variables
         given = self._with_cursors(operation, given, ctx.tenant_id)
         plan = self._plan(operation, given)
-        if plan.about is None:
-            return spliced(plan, {})
-        app = operation.known.schema.app
-        if plan.key is not None:
-            return spliced(plan, {"r0": await refused_as_declared(app, plan.about, ctx.look_up(*plan.look_up(given)))})
-        rows = await refused_as_declared(app, plan.about, ctx.fetch(Statement(plan.sql, plan.args(given))))
-        return spliced(plan, rows[0])
+        found = spliced(plan, await _fetched(operation, plan, given, ctx))
+        if operation.introspects:
+            found |= _introspected(operation, given)
+            self._remember(operation)
+        return found
 
     async def _mutated(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> dict[str, Any]:
         given = {**operation.defaults, **variables}
         plan = self.mutation(operation, given)
         given = dict(self._with_cursors(operation, with_author(ctx, given), ctx.tenant_id))
-        given |= {name: value_from_ast_untyped(node, given) for name, node in plan.given.items()}
+        given |= {name: given_value(node, given) for name, node in plan.given.items()}
         return {step.key: _FRAGMENT(await step.run(ctx, given)) for step in plan.steps}
 
     def followed(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> Wanted:
@@ -242,7 +235,7 @@ class TypedSchemas:
             self._remember(operation)
         if isinstance(found.plan, LivePlan):
             return Wanted(found.plan.followed(ctx, given))
-        return Wanted(found.plan.followed(ctx, self._share, given), _plain(found.after, given))
+        return Wanted(found.plan.followed(ctx, self._share, given), given_value(found.after, given))
 
     def mutation(self, operation: TypedOperation, variables: Mapping[str, Any]) -> "MutationPlan":
         """What a mutation does with variables of this structure. Raises Invalid, DocumentRefused."""
@@ -274,12 +267,12 @@ class TypedSchemas:
             return variables
         more: dict[str, Any] = dict(variables)
         for paged in operation.paged.values():
-            asked = [_plain(argument, variables) for argument in paged.asked]
+            asked = [given_value(argument, variables) for argument in paged.asked]
             text = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=str).decode()
             purpose = f"cursor:{tenant_id}:{paged.scope}:{text}"
             inner, outer = paged.pads
             more[inner], more[outer] = self._seal.pads(purpose)
-            cursor = _plain(paged.after, variables)
+            cursor = given_value(paged.after, variables)
             if cursor is not None:
                 payload = self._seal.unseal(cursor, purpose) if isinstance(cursor, str) else None
                 if payload is None:
@@ -321,6 +314,16 @@ def _structure(operation: TypedOperation, variables: Mapping[str, Any]) -> tuple
             for name in operation.declared
         ]
     )
+
+
+async def _fetched(operation: TypedOperation, plan: Plan, given: Mapping[str, Any], ctx: Ctx) -> Mapping[str, Any]:
+    """The row that a plan's statement comes to."""
+    if plan.about is None:
+        return {}
+    app = operation.known.schema.app
+    if plan.key is not None:
+        return {"r0": await refused_as_declared(app, plan.about, ctx.look_up(*plan.look_up(given)))}
+    return (await refused_as_declared(app, plan.about, ctx.fetch(Statement(plan.sql, plan.args(given)))))[0]
 
 
 def spliced(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -410,11 +413,6 @@ class Asked:
             return ExecutionResult(None, refused.errors)
 
 
-def _plain(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:
-    value = None if node is None else value_from_ast_untyped(node, dict(variables))
-    return None if value is Undefined else value
-
-
 # Preparing.
 
 
@@ -431,7 +429,7 @@ def _prepared(known: Known, source: str, name: str | None, variables: Mapping[st
         raise DocumentRefused([error]) from error
     # Measured first: the work of validation grows faster than a document does.
     try:
-        limits.check_limits(document, variables, schema.paged, LIMITS)
+        introspects = limits.check_limits(document, variables, schema.paged, LIMITS)
     except DomainError as refused:
         raise DocumentRefused([refusal(refused)]) from refused
     errors = validate(schema, document, specified_rules, max_errors=20)
@@ -450,7 +448,8 @@ def _prepared(known: Known, source: str, name: str | None, variables: Mapping[st
         declared=tuple(d.variable.name.value for d in definitions),
         searched=frozenset(_given_to(document, "search")),
         sized_by=tuple(_given_to(document, "first")),
-        defaults={d.variable.name.value: _plain(d.default_value, {}) for d in definitions if d.default_value},
+        defaults={d.variable.name.value: given_value(d.default_value, {}) for d in definitions if d.default_value},
+        introspects=introspects,
     )
 
 
@@ -538,15 +537,10 @@ def _refuse_bad_variables(operation: TypedOperation, variables: Mapping[str, Any
         raise DocumentRefused(found)
 
 
-def _asks_about_schema(operation: TypedOperation) -> bool:
-    return any(
-        isinstance(node, FieldNode) and node.name.value in ("__schema", "__type")
-        for node in operation.node.selection_set.selections
-    )
-
-
 def _introspected(operation: TypedOperation, variables: Mapping[str, Any]) -> dict[str, Any]:
-    result = execute_sync(operation.schema, operation.document, variable_values=dict(variables))
+    compiler = QueryCompiler(operation.schema, operation.document, variables, operation.paged)
+    document = compiler.introspection(operation.node)
+    result = execute_sync(operation.schema, document, variable_values=dict(variables))
     if result.errors:
         raise DocumentRefused(result.errors)
     return result.data or {}

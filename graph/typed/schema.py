@@ -75,6 +75,9 @@ class Rights:
         return (entity, verb) in self.verbs
 
 
+BESIDE_KEY = frozenset({"values", "ifUpdatedAt"})  # what mutations by a key take besides its fields
+
+
 def rights_of(schema: AppSchema, grants: Grants) -> Rights:
     """The rights that grants come to in one app."""
     verbs: set[tuple[str, Verb]] = set()
@@ -181,13 +184,10 @@ class TypedSchema(GraphQLSchema):
         """The look-ups by the fields of a unique key: `contactByEmail`."""
         found: dict[str, Reads] = {}
         for entity in self.readable:
-            columns, names = self.app.types[entity].columns, self.names.of(entity)
-            for key in unique_keys(self.app.types[entity]):
-                fields = tuple(columns[raw] for raw in key if raw in columns)
-                name = f"{names.one}By{'And'.join(pascal(raw) for raw in key)}"
-                taken = name in self._by_many or name in self._by_one or name in found
-                seen = len(fields) == len(key) and all("eq" in field.type.operators for field in fields)
-                if key != ("id",) and not taken and seen:
+            names = self.names.of(entity)
+            for fields in telling_keys(self.app.types[entity]):
+                name = f"{names.one}By{'And'.join(pascal(field.name) for field in fields)}"
+                if name not in self._by_many and name not in self._by_one and name not in found:
                     found[name] = Reads("unique", entity, key=fields)
         return found
 
@@ -210,6 +210,10 @@ class TypedSchema(GraphQLSchema):
             both = self.may_write(entity, Verb.CREATE) and self.may_write(entity, Verb.UPDATE)
             if both and unique_keys(self.app.types[entity]):
                 found[f"upsert{one}"] = Writes(Verb.CREATE, entity, upsert=True)
+        for name, reads in self._by_unique.items():
+            for verb in (Verb.UPDATE, Verb.DELETE):
+                if self.may_write(reads.entity, verb) and not BESIDE_KEY & self.key_arguments(reads).keys():
+                    found[f"{verb}{pascal_of(name)}"] = Writes(verb, reads.entity, key=reads.key)
         return found
 
     @cached_property
@@ -315,15 +319,20 @@ class TypedSchema(GraphQLSchema):
 
     def _unique_field(self, reads: Reads) -> GraphQLField:
         names = self.names.of(reads.entity)
-        shown = {raw: name for name, raw in names.fields.items()}
-        arguments = {
+        told = f"The {names.one} that alone has {_values(reads)}, or null."
+        return GraphQLField(
+            self.types[names.type], self.key_arguments(reads), description=told, extensions={"reads": reads}
+        )
+
+    def key_arguments(self, meant: Reads | Writes) -> dict[str, GraphQLArgument]:
+        """The values that find a record by a unique key."""
+        shown = {raw: name for name, raw in self.names.of(meant.entity).fields.items()}
+        return {
             shown[field.name]: GraphQLArgument(
                 GraphQLNonNull(value_type(self, field)), description=field.description or None
             )
-            for field in reads.key
+            for field in meant.key
         }
-        told = f"The {names.one} that alone has {'this value' if len(arguments) == 1 else 'these values'}, or null."
-        return GraphQLField(self.types[names.type], arguments, description=told, extensions={"reads": reads})
 
     def _list_field(self, entity: str, reads: Reads, description: str) -> GraphQLField:
         arguments = {
@@ -463,17 +472,24 @@ def _arguments(schema: TypedSchema, writes: Writes, names: EntityNames) -> tuple
             GraphQLNonNull(GraphQLInt), 100, description="How many it may be: if there are more, nothing is done."
         )
     else:
-        made["id"] = GraphQLArgument(GraphQLNonNull(GraphQLID), description="The record's id.")
+        id = GraphQLArgument(GraphQLNonNull(GraphQLID), description="The record's id.")
+        made |= schema.key_arguments(writes) if writes.key else {"id": id}
         made["ifUpdatedAt"] = GraphQLArgument(
             schema.types["DateTime"], description="Only if it was last changed then; else it is refused as a conflict."
         )
     which = f"{names.many}, all of them or none" if writes.many else f"a {names.one}"
+    if writes.key:
+        which = f"the {names.one} that alone has {_values(writes)}"
     if writes.verb is Verb.UPDATE:
         made["values"] = GraphQLArgument(
             GraphQLNonNull(schema.types[f"{names.type}Update"]), description="What to change; null clears a field."
         )
         return made, f"Change {which}."
     return made, f"Delete {which}. Returns what was."
+
+
+def _values(meant: Reads | Writes) -> str:
+    return "this value" if len(meant.key) == 1 else "these values"
 
 
 def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
@@ -552,6 +568,15 @@ def unique_keys(entity: ObjectType) -> list[tuple[str, ...]]:
         if index.unique and index.where is None and len(columns) == len(index.parts):
             found.append(tuple(columns))
     return [key for key in found if all(name in entity.columns for name in key)]
+
+
+def telling_keys(entity: ObjectType) -> Iterator[tuple[Field, ...]]:
+    """The keys but for the id that tell each record from all others as a caller sees them."""
+    for key in unique_keys(entity):
+        fields = tuple(entity.columns[raw] for raw in key)
+        blurred = entity.guard is not None and any(map(entity.guard.blurs, key))
+        if key != ("id",) and not blurred and all("eq" in field.type.operators for field in fields):
+            yield fields
 
 
 def pascal_of(camel: str) -> str:

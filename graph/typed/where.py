@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
-from domain.records.later import TracedLeaf, TracedList, plain, scattered
+from domain.records.later import Gathered, Later, TracedLeaf, TracedList, plain, scattered
 from domain.records.query import All, Condition, Linked, Linking, Not, Op
 from domain.records.spelling.native import NativeReader
 from domain.records.spelling.reader import LIST_MAX
@@ -13,6 +13,11 @@ from graph.typed.names import Relation
 from graph.typed.schema import TypedSchema
 
 QUANTIFIERS = ("some", "none", "every")
+
+
+def listed(value: Any) -> list[Any]:
+    """GraphQL takes a lone value for a list of one; null is for none."""
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 class TypedReader(NativeReader):
@@ -33,6 +38,7 @@ class TypedReader(NativeReader):
 
     def _relation(self, relation: Relation, value: Any, path: str, depth: int) -> Condition:
         reader = TypedReader(self._schema, self._schema.app.types[relation.entity], path)
+        self.count()
         reader._tests = self._tests
         try:
             forward = relation.crossing and not relation.back
@@ -62,20 +68,26 @@ class TypedReader(NativeReader):
             return All()
         return super().test(field, op, value, path)
 
+    def reading(self, field: Field, op: Op) -> Any:
+        """As everywhere; a lone value may stand for a list of one."""
+        read = super().reading(field, op)
+        return read if field.type.element is field.type else lambda value: read(listed(value))
+
     def flag(self, value: Any, path: str) -> bool:
         return super().flag(plain(value), path)
 
     def _list(self, value: Any, path: str, depth: int) -> Any:
         if value is None:
             return ()
-        return super()._list(value if isinstance(value, list) else [value], path, depth)
+        return super()._list(listed(value), path, depth)
 
-    def _operands(self, value: Any, path: str, read: Any) -> Any:
-        """GraphQL takes a lone value for a list of one."""
+    def operands(self, value: Any, path: str, read: Any) -> Any:
+        """As everywhere; a lone value may stand for a list of one."""
         if isinstance(value, TracedLeaf):
             return self.operand(value, path, lambda part: [read(part)])
         if not isinstance(value, TracedList):
-            return super()._operands(value if isinstance(value, list) else [value], path, read)
+            operands = super().operands(listed(value), path, read)
+            return Gathered(tuple(operands)) if any(isinstance(part, Later) for part in operands) else operands
 
         def read_all(values: Any) -> list[Any]:
             if len(values) > LIST_MAX:

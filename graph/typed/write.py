@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from graphql import FieldNode, OperationDefinitionNode, Undefined, ValueNode, value_from_ast_untyped
+from graphql import FieldNode, OperationDefinitionNode, ValueNode
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Invalid, TooComplex
+from domain.kernel.errors import Conflict, Invalid, Missing, TooComplex
 from domain.kernel.rawjson import json_of
 from domain.kernel.unit import Statement
 from domain.records import nested, service, sql
@@ -30,11 +30,11 @@ from domain.records.selection import Constant, One, RecordPart, Source, Value
 from domain.records.service import AUTHOR, author_values
 from domain.records.sql import ROW, Params, Told
 from domain.records.types import MASK, NotOfType, SecretType
-from graph.typed.compile import TYPENAME, QueryCompiler
+from graph.typed.compile import TYPENAME, QueryCompiler, given_value
 from graph.typed.meaning import Writes
 from graph.typed.names import EntityNames
 from graph.typed.schema import TypedSchema, unique_keys
-from graph.typed.where import TypedReader
+from graph.typed.where import TypedReader, listed
 
 SEALED = "sealed row"  # the name under which a run has what no variable brings
 
@@ -68,7 +68,9 @@ class Step:
     write: Template | None = None
     trees: Callable[[Variables], Sequence[Tree]] | None = None
     read: Template | None = None
-    missing: str | None = None  # the variable that has the id of the one record there must be
+    found_by: "str | Template | None" = (
+        None  # the variable that has the id of the one record there must be, or finds it
+    )
     apart: Callable[[Variables], dict[str, Any]] | None = None  # of that record, what is new, where more is to be done
     unchanged_since: Template | None = None  # counts it as `total` if it is as old as the caller thinks
     most: Later | int | None = None  # how many it may come to
@@ -95,7 +97,7 @@ class Step:
 
     async def _written(self, ctx: Ctx, statement: Statement, variables: Variables) -> list[str]:
         docs = await self._told_by(ctx.conclude(statement) if self.single else ctx.fetch(statement))
-        if self.missing is not None and not docs:
+        if self.found_by is not None and not docs:
             await self._refuse(ctx, variables)
         if not docs and not self.many:  # of an upsert: the one that is there is not for this caller
             raise Conflict("a record with this key exists already", field="by")
@@ -108,18 +110,28 @@ class Step:
         """Write the one record: its secrets are sealed before, its links are written after."""
         links = linked_fields(self.about, [row])
         own = {name: value for name, value in row.items() if name not in {link.name for link in links}}
-        id = self.about.entity.columns["id"].type.operand(variables[self.missing or ""])
+        id = await self._id(ctx, variables)
         sealed = await sealed_row(ctx, self.about, str(id), own)
         docs = await self._written(ctx, write.filled({**variables, SEALED: sealed}), variables)
         await write_links(ctx, self.about, links, id, row)
         return docs
 
+    async def _id(self, ctx: Ctx, variables: Variables) -> Any:
+        """The id of the one record. Raises Missing where no record has its key."""
+        if isinstance(self.found_by, Template):
+            ids = await self._told_by(ctx.fetch(self.found_by.filled(variables)))
+            if not ids:
+                raise Missing("no record has this key")
+            id: Any = ids[0]
+        else:
+            id = variables[self.found_by or ""]
+        return self.about.entity.columns["id"].type.operand(id)
+
     async def _refuse(self, ctx: Ctx, variables: Variables) -> None:
         """Say why the one record was not written."""
-        id = variables[self.missing or ""]
+        id = await self._id(ctx, variables)
         if self.unchanged_since is not None:
-            operand = self.about.entity.columns["id"].type.operand(id)
-            there = await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, operand))
+            there = await ctx.fetch(sql.by_id(self.about.schema, self.about.entity, id))
             if there and not (await ctx.fetch(self.unchanged_since.filled(variables)))[0]["total"]:
                 raise Conflict("the record has been changed since then", field="ifUpdatedAt")
         await service.refuse_unchanged(ctx, self.about, str(id))
@@ -182,19 +194,14 @@ class _Root:
     # Creating.
 
     def _create(self) -> Step:
-        values = self._argument_now("values")
-        rows = values if self.writes.many else [values]
+        rows = listed(self._argument_now("values"))
         more = any(self._relations_in(row) or self._apart_in(row) for row in rows)
         if more or len({frozenset(row) for row in rows}) != 1:
             values_of = self._whole("values")
 
             def trees(variables: Variables) -> list[Tree]:
-                given = variables[values_of]
-                if not self.writes.many:
-                    return [_tree(self.schema, self.writes.entity, given, "values", 1)]
-                return [
-                    _tree(self.schema, self.writes.entity, row, f"values.{index}", 1) for index, row in enumerate(given)
-                ]
+                given = self._rows(variables[values_of])
+                return [_tree(self.schema, self.writes.entity, row, path, 1) for path, row in given]
 
             return Step(self.key, self.at, self.writes.many, trees=trees, read=self._reading())
         return self._inserting(rows[0], ())
@@ -204,9 +211,10 @@ class _Root:
         if self._relations_in(values):
             raise Invalid("values", "records around this one cannot be written along with an upsert")
         self._refuse_apart(values, "with an upsert")
-        by = tuple(self._field(name) for name in _listed(self._argument_now("by")))
-        if not by or tuple(field.name for field in by) not in unique_keys(self.entity):
-            known = " or ".join(f"[{', '.join(key)}]" for key in unique_keys(self.entity))
+        by = tuple(self._field(name) for name in listed(self._argument_now("by")))
+        keys = unique_keys(self.entity)
+        if sorted(field.name for field in by) not in map(sorted, keys):
+            known = " or ".join(f"[{', '.join(shown_name(self.names, raw) for raw in key)}]" for key in keys)
             raise Invalid("by", f"by must be the fields of a unique key: {known}")
         for field_ in by:
             if values.get(self._shown(field_)) is None:
@@ -219,14 +227,17 @@ class _Root:
             raise Invalid("values", "the record must have at least one field")
 
         def read(values: Any) -> str:
-            many = self.writes.many
-            listed = [(f"values.{n}", row) for n, row in enumerate(values)] if many else [("values", values)]
-            made = [_row(self.at, self.names, row, path) for path, row in listed]
-            return str(json_of(made))
+            return str(json_of([_row(self.at, self.names, row, path) for path, row in self._rows(values)]))
 
         rows = Later(self._whole("values"), (), "values", read)
         write, reading = self._told(lambda told: sql.insert(self.app, self.entity, fields, rows, AUTHOR, told, instead))
         return Step(self.key, self.at, self.writes.many, write=write, read=reading)
+
+    def _rows(self, values: Any) -> list[tuple[str, Any]]:
+        """The records given, each with its path."""
+        if not self.writes.many:
+            return [("values", values)]
+        return [(f"values.{index}", row) for index, row in enumerate(listed(values))]
 
     # Changing.
 
@@ -237,13 +248,12 @@ class _Root:
             self._refuse_apart(self._argument_now("values") or {}, "to several records at once")
             write, reading = self._told(build(where, limit))
             return Step(self.key, self.at, True, write=write, read=reading, most=limit)
-        columns = self.entity.columns
-        id = Later(self._whole("id"), (), "id", columns["id"].type.operand)
-        where = Test(columns["id"], Op.EQ, id)
+        where, found_by = self._one()
         since = None
         if self._argument_now("ifUpdatedAt") is not None:
-            at = Later(self._whole("ifUpdatedAt"), (), "ifUpdatedAt", columns["updated_at"].type.operand)
-            where = All([where, Test(columns["updated_at"], Op.EQ, at)])
+            updated_at = self.entity.columns["updated_at"]
+            at = Later(self._whole("ifUpdatedAt"), (), "ifUpdatedAt", updated_at.type.operand)
+            where = All([where, Test(updated_at, Op.EQ, at)])
             counted = sql.count(self.app, self.entity, where)
             since = Template(counted.sql, counted.args)
         apart = self.writes.verb is Verb.UPDATE and self._apart_in(self._argument_now("values"))
@@ -255,10 +265,19 @@ class _Root:
             False,
             write=write,
             read=reading,
-            missing=self._whole("id"),
+            found_by=found_by,
             apart=(lambda variables: self._changed_row(variables[values_of])) if apart else None,
             unchanged_since=since,
         )
+
+    def _one(self) -> tuple[Condition, str | Template]:
+        """Which record is meant, and where its id is, or what finds it."""
+        if self.writes.key:
+            where = self.compiler._equal(self.nodes[0], self.writes)
+            finding = sql.ids(self.app, self.entity, where)
+            return where, Template(finding.sql, finding.args)
+        id, field_ = self._whole("id"), self.entity.columns["id"]
+        return Test(field_, Op.EQ, Later(id, (), "id", field_.type.operand)), id
 
     def _update(self, where: Condition, most: Any) -> Callable[[Told], Statement]:
         values = self._argument_now("values")
@@ -312,8 +331,7 @@ class _Root:
     def _argument_now(self, name: str) -> Any:
         for argument in self.nodes[0].arguments or ():
             if argument.name.value == name:
-                value = value_from_ast_untyped(argument.value, dict(self.compiler.variables))
-                return None if value is Undefined else value
+                return given_value(argument.value, self.compiler.variables)
         return None
 
     def _traced(self, name: str) -> Any:
@@ -384,7 +402,7 @@ def _tree(schema: TypedSchema, entity: str, values: Any, path: str, depth: int, 
             continue
         link = relation.link.name
         if relation.back:
-            for index, inner in enumerate(_listed(value)):
+            for index, inner in enumerate(listed(value)):
                 below = _tree(schema, relation.entity, inner, f"{path}.{name}.{index}", depth + 1, (link,))
                 _refuse_twice(below, link, f"{path}.{name}.{index}", schema.names.of(relation.entity))
                 tree.below.append((link, below))
@@ -398,7 +416,7 @@ def _tree(schema: TypedSchema, entity: str, values: Any, path: str, depth: int, 
 
 
 def _refuse_twice(tree: Tree, link: str, path: str, names: EntityNames) -> None:
-    if link in tree.row:
+    if link in tree.row or link in tree.above:
         where = f"{path}.{shown_name(names, link)}"
         raise Invalid(where, f"{where} and a record written along with this one exclude each other")
 
@@ -409,11 +427,15 @@ def _row(at: Opened, names: EntityNames, values: Any, path: str, *, whole: bool 
         raise Invalid(path, f"{path} must be an object")
     if not values:
         return {}
+    given = {}
     for name, value in values.items():
-        if value == MASK and isinstance(at.entity.columns[names.fields[name]].type, SecretType):
+        field_ = at.entity.columns[names.fields[name]]
+        if value == MASK and isinstance(field_.type, SecretType):
             raise Invalid(f"{path}.{name}", f"{path}.{name} must not be the mask that stands for it")
+        one = value is None or field_.type.element is field_.type
+        given[field_.name] = value if one else listed(value)
     try:
-        row = service.row_of(at, {names.fields.get(name, name): value for name, value in values.items()}, path)
+        row = service.row_of(at, given, path)
     except Invalid as wrong:
         raise _placed(wrong, names, path) from wrong
     if whole:
@@ -440,7 +462,3 @@ def _most(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= service.BULK_MAX:
         raise NotOfType(f"must be between 1 and {service.BULK_MAX}")
     return value
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]

@@ -129,6 +129,22 @@ def test_groups_have_an_order_and_a_bound(deals: Typed) -> None:
     assert [g[0] for g in groups(deals, by=by, having={"sum": {"amount": {"isNull": True}}})] == ["open"]
 
 
+def test_what_groups_must_come_to_is_read_anew_with_each_run(deals: Typed) -> None:
+    query = """query($counts: [BigInt!], $having: DealHaving) {deals {
+      listed: groups(by: {stage: true}, having: {count: {in: $counts}}) {key {stage}}
+      whole: groups(by: {stage: true}, having: $having) {key {stage}}
+    }}"""
+
+    def stages(counts: Any, **having: Any) -> list[list[str]]:
+        found = deals.data(query, counts=counts, having=having)["deals"]
+        return [[group["key"]["stage"] for group in groups] for groups in found.values()]
+
+    assert stages([2], count={"nin": [2]}) == [["lost", "won"], ["open"]]
+    assert stages([3, 1], count={"nin": [1]}) == [["open"], ["lost", "won"]]
+    assert stages(1, sum={"amount": {"eq": None}}) == [["open"], ["open"]]
+    assert stages([], sum={"amount": {"ne": None}}) == [[], ["lost", "won"]]
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [

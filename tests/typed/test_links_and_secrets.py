@@ -164,3 +164,18 @@ def test_what_is_refused_changes_nothing(club: Club, mutation: str, code: str, m
     before = club.typed.data("{teams {nodes {id name members updatedAt}}}")
     assert club.typed.error(f"mutation {{{mutation % ids} {{id}}}}") == (code, message % ids)
     assert club.typed.data("{teams {nodes {id name members updatedAt}}}") == before
+
+
+def test_a_record_is_changed_by_its_key_with_its_links_and_secret(club: Club) -> None:
+    a, b, _ = club.people.values()
+    made = club.typed.data(CREATE, v={"name": "T", "key": "k", "members": [a]})["createTeam"]
+    update = """mutation($n: String!, $v: TeamUpdate!, $at: DateTime) {
+      updateTeamByName(name: $n, values: $v, ifUpdatedAt: $at) {id name key memberRecords {nodes {name}} updatedAt}
+    }"""
+    changed = club.typed.data(update, n="T", v={"name": "U", "key": "l", "members": [b]})["updateTeamByName"]
+    assert (changed["id"], changed["name"], changed["memberRecords"]) == (made["id"], "U", {"nodes": [{"name": "b"}]})
+    assert club.typed.error(update, n="T", v={"members": []}) == ("NOT_FOUND", "no record has this key")
+    stale = club.typed.error(update, n="U", v={"members": []}, at="2001-01-01T00:00:00Z")
+    assert stale == ("CONFLICT", "the record has been changed since then")
+    again = club.typed.data(update, n="U", v={"members": []}, at=changed["updatedAt"])["updateTeamByName"]
+    assert again["memberRecords"] == {"nodes": []}

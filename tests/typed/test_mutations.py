@@ -38,7 +38,10 @@ def shop(admin: Person) -> Shop:
             field("mail"),
             field("first_seen", "date"),
             link("company_id", "companies", required=True),
-            indexes=[{"name": "contacts_mail", "columns": ["mail"], "unique": True}],
+            indexes=[
+                {"name": "contacts_mail", "columns": ["mail"], "unique": True},
+                {"name": "contacts_seen", "columns": ["name", "first_seen"], "unique": True},
+            ],
         ),
         entity("tags", field("name"), link("contact_id", "contacts", on_delete="cascade")),
     )
@@ -104,6 +107,11 @@ def test_records_around_it_are_created_along(shop: Shop) -> None:
             "values.companyId and a record written along with this one exclude each other",
         ),
         (
+            'createCompany(values: {name: "A", contacts: [{name: "B", company: {name: "C"}}]})',
+            "INVALID_INPUT",
+            "values.contacts.0.companyId and a record written along with this one exclude each other",
+        ),
+        (
             'createContact(values: {name: "A", companyId: "0b6c3a5e-0000-4000-8000-000000000000"})',
             "CONFLICT",
             "foreign key constraint violated: 'company_id' links to a record that is not there",
@@ -122,7 +130,7 @@ def test_records_around_it_are_created_along(shop: Shop) -> None:
         (
             'upsertContact(values: {name: "A", mail: "m"}, by: [])',
             "INVALID_INPUT",
-            "by must be the fields of a unique key",
+            "by must be the fields of a unique key: [mail] or [name, firstSeen]",
         ),
     ],
 )
@@ -206,6 +214,15 @@ def test_an_upsert_finds_by_a_unique_field(stoa: Stoa, shop: Shop) -> None:
     assert clash == ("CONFLICT", "a record with this mail exists already")
 
 
+@pytest.mark.parametrize("by", ["[name, firstSeen]", "[firstSeen, name]"])
+def test_the_fields_of_a_key_have_no_order(shop: Shop, by: str) -> None:
+    create = 'mutation {createContact(values: {name: "A", firstSeen: "2001-01-01", company: {name: "B"}}) {id}}'
+    id = shop.typed.data(create)["createContact"]["id"]
+    values = f'{{name: "A", firstSeen: "2001-01-01", mail: "m", companyId: "{shop.rows("companies")[0]["id"]}"}}'
+    upsert = f"mutation {{upsertContact(values: {values}, by: {by}) {{id mail}}}}"
+    assert shop.typed.data(upsert) == {"upsertContact": {"id": id, "mail": "m"}}
+
+
 def test_rights_decide_what_can_be_written(stoa: Stoa, admin: Person, shop: Shop) -> None:
     key = f"app:{shop.app.app_id}:companies"
     reader = shop.typed.as_(build.reader(stoa, admin, f"{key}.read"))
@@ -236,3 +253,83 @@ def test_too_many_records_at_once(shop: Shop) -> None:
         "1002 records are more than can be stored at once (1000)",
     )
     assert shop.rows("tags") == []
+
+
+def test_a_field_whose_variable_is_left_out_is_not_written(shop: Shop) -> None:
+    create = 'mutation($r: Float) {createCompany(values: {name: "A", rank: $r}) {id rank}}'
+    made = shop.typed.data(create)["createCompany"]
+    assert made["rank"] == 7  # its default
+    assert shop.typed.data(create, r=None)["createCompany"]["rank"] is None
+    update = (
+        "mutation($id: ID!, $n: String, $r: Float) {updateCompany(id: $id, values: {name: $n, rank: $r}) {name rank}}"
+    )
+    assert shop.typed.data(update, id=made["id"], n="B")["updateCompany"] == {"name": "B", "rank": 7}
+    assert shop.typed.data(update, id=made["id"], r=None)["updateCompany"] == {"name": "B", "rank": None}
+    several = 'mutation($r: Float) {updateCompanies(where: {}, values: {name: "C", rank: $r}) {name rank}}'
+    assert shop.typed.data(several)["updateCompanies"] == [{"name": "C", "rank": None}] * 2
+
+
+def test_a_lone_value_stands_for_a_list_of_one(admin: Person) -> None:
+    app = build.app(admin, entity("teams", field("name"), field("tags", "[text]"), field("data", "json")))
+    typed = Typed.of(app)
+    create = "mutation($v: [TeamCreate!]!) {createTeams(values: $v) {name tags}}"
+    assert typed.data(create, v={"name": "A", "tags": "x"}) == {"createTeams": [{"name": "A", "tags": ["x"]}]}
+    written = 'mutation {createTeams(values: {name: "B", tags: "y", data: 1}) {tags data}}'
+    assert typed.data(written) == {"createTeams": [{"tags": ["y"], "data": 1}]}
+    assert typed.data("mutation {createTeams(values: []) {name}}") == {"createTeams": []}
+    update = 'mutation {updateTeams(where: {tags: {eq: "x"}}, values: {tags: "z"}) {name tags}}'
+    assert typed.data(update) == {"updateTeams": [{"name": "A", "tags": ["z"]}]}
+    query = "query($t: [String!], $w: [TeamWhere!]) {teams(where: {tags: {contains: $t}, OR: $w}) {nodes {name}}}"
+    assert typed.data(query, t="y", w={"tags": {"contains": "y"}}) == {"teams": {"nodes": [{"name": "B"}]}}
+    assert typed.data(query, t=["y"], w={"tags": {"eq": ["y"]}}) == {"teams": {"nodes": [{"name": "B"}]}}
+
+
+def test_records_are_changed_and_deleted_by_their_keys(stoa: Stoa, shop: Shop) -> None:
+    company = shop.app.create("companies", name="A")["id"]
+    seen = {"name": "Ann", "first_seen": "2001-01-01"}
+    shop.app.create("contacts", mail="a@a.test", company_id=company, **seen)
+    update = (
+        "mutation($m: String!, $v: ContactUpdate!) {updateContactByMail(mail: $m, values: $v) {name company {name}}}"
+    )
+    assert shop.typed.data(update, m="a@a.test", v={"firstSeen": "2002-02-02"}) == {
+        "updateContactByMail": {"name": "Ann", "company": {"name": "A"}}
+    }
+    missing = ("NOT_FOUND", "no record has this key")
+    assert shop.typed.error(update, m="b@b.test", v={"name": "B"}) == missing
+    delete = """mutation($d: Date!) {
+      deleteContactByNameAndFirstSeen(name: "Ann", firstSeen: $d) { mail company { contacts { totalCount } } }
+    }"""
+    before = shop.log(stoa)
+    assert shop.typed.error(delete, d="2001-01-01") == missing
+    assert shop.log(stoa) == before
+    assert shop.typed.data(delete, d="2002-02-02") == {
+        "deleteContactByNameAndFirstSeen": {"mail": "a@a.test", "company": {"contacts": {"totalCount": 1}}}
+    }
+    assert shop.log(stoa)[-1] == ("contacts", "DELETE")
+    assert shop.typed.error(delete, d="2002-02-02") == missing
+
+
+def test_policies_hold_for_what_is_found_by_a_key(stoa: Stoa, admin: Person) -> None:
+    own = {"name": "own", "can": ["update", "delete"], "where": {"kind": "ours"}}
+    seen = {"name": "seen", "can": ["read"], "where": {"kind": {"ne": "secret"}}}
+    declared = entity("notes", field("name", unique=True), field("kind"), policies=[own, seen])
+    app = build.app(admin, declared, dialect="stoa")
+    app.create_many("notes", [{"name": kind, "kind": kind} for kind in ("ours", "theirs", "secret")])
+    key = f"app:{app.app_id}:notes"
+    typed = Typed.of(app).as_(build.reader(stoa, admin, f"{key}.read:seen", f"{key}.update:own", f"{key}.delete:own"))
+    update = 'mutation($n: String!) {updateNoteByName(name: $n, values: {name: "new"}) {name}}'
+    delete = "mutation($n: String!) {deleteNoteByName(name: $n) {name}}"
+    for mutation in (update, delete):
+        assert typed.error(mutation, n="theirs")[0] == "FORBIDDEN"
+        assert (
+            typed.error(mutation, n="secret")
+            == typed.error(mutation, n="none")
+            == (
+                "NOT_FOUND",
+                "no record has this key",
+            )
+        )
+    assert typed.data(update, n="ours") == {"updateNoteByName": {"name": "new"}}
+    assert typed.data(delete, n="new") == {"deleteNoteByName": {"name": "new"}}
+    reader = Typed.of(app).as_(build.reader(stoa, admin, f"{key}.read"))
+    assert reader.error(delete, n="theirs")[0] == "INVALID_INPUT"  # there is no such mutation for them

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.records.declared import AppSchema, Field, ObjectType
+from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.types import field_type
 from graph.typed.names import AROUND, TAKEN, AppNames, plural, singular
+from graph.typed.schema import COMMON, FILTER_TYPES
 
 WORDS = ["contact", "contacts", "list", "lists", "where", "group", "by", "key", "order", "change", "query", "user", "x"]
 entities = st.lists(
@@ -27,6 +28,11 @@ def test_no_two_types_are_called_the_same(entities: list[str]) -> None:
     assert not TAKEN & set(made)
 
 
+def test_what_every_schema_has_is_taken() -> None:
+    assert {*COMMON, *FILTER_TYPES} <= TAKEN
+    assert names_of(["string_filter"]).of("string_filter").type == "StringFilterRecord"
+
+
 @given(entities)
 def test_no_two_root_fields_are_called_the_same(entities: list[str]) -> None:
     names = names_of(entities)
@@ -44,6 +50,17 @@ def test_names_are_what_one_would_expect() -> None:
         ("Person", "person", "people"),
     ]
     assert names.of("status").one == "statusById"
+
+
+def test_fields_are_called_what_a_value_of_an_enum_may_be_called() -> None:
+    fields = tuple(Field(name, field_type("text")) for name in ("null", "null_", "true", "first_name"))
+    schema = AppSchema(None, "app", "App", "app", 1, {"notes": ObjectType("notes", fields)})
+    assert [shown for shown, raw in AppNames(schema).of("notes").fields.items() if raw not in SYSTEM_FIELDS] == [
+        "null_",
+        "null__",
+        "true_",
+        "firstName",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,18 @@ def test_fields_that_are_hidden_in_some_rows_are_searched_in_the_others(firms: F
     assert (answer["a"], answer["b"]) == ({"name": "Acme"}, None)
 
 
+def test_fields_that_are_masked_are_not_looked_up(stoa: Stoa, admin: Person) -> None:
+    fields = (field("name", unique=True), field("phone", unique=True))
+    masking = {"name": "open", "can": ["read"], "mask": ["phone"]}
+    app = build.app(admin, entity("calls", *fields, policies=[masking]), dialect="stoa")
+    app.create_many("calls", [{"name": "a", "phone": "03011199"}, {"name": "b", "phone": "03022299"}])
+    reader = Typed.of(app).as_(build.reader(stoa, admin, f"app:{app.app_id}:calls.read:open"))
+    found = reader.data('{callByName(name: "a") {phone} calls(where: {phone: {eq: "***99"}}) {totalCount}}')
+    assert found == {"callByName": {"phone": "***99"}, "calls": {"totalCount": 2}}
+    assert "Cannot query field 'callByPhone'" in reader.error('{callByPhone(phone: "***99") {name}}')[1]
+    assert Typed.of(app).data('{callByPhone(phone: "03011199") {name}}') == {"callByPhone": {"name": "a"}}
+
+
 def test_many_to_many_links_lead_to_what_is_seen(stoa: Stoa, admin: Person) -> None:
     links = field("firm_ids", "many_to_many", references={"entity": "firms", "field": "id"})
     owned = entity("firms", field("name"), field("owner_id", "user"), policies=[OWN])

@@ -133,6 +133,29 @@ def test_conditions_in_variables_are_the_same_conditions(crm: Crm) -> None:
     ]
 
 
+def test_a_pattern_may_come_in_a_variable(crm: Crm) -> None:
+    query = "query($p: String, $w: [ContactWhere!]) {contacts(where: {firstName: {like: $p}, OR: $w}) {totalCount}}"
+    assert crm.typed.data(query, p="%n", w=[{"firstName": {"ilike": "AN%"}}]) == {"contacts": {"totalCount": 1}}
+    assert crm.typed.data(query, p="B_") == {"contacts": {"totalCount": 1}}
+    told = ("INVALID_INPUT", "where.firstName.like must not end with a \\ that stands for nothing")
+    assert crm.typed.error(query, p="\\") == told
+    assert crm.typed.error('{contacts(where: {firstName: {like: "\\\\"}}) {totalCount}}') == told
+
+
+def test_a_list_may_hold_variables(crm: Crm) -> None:
+    query = """query($n: String!, $i: BigInt!) {
+    contacts(where: {firstName: {in: [$n, "Bo"]}}, orderBy: {firstName: ASC}) {
+      edges {node {firstName}} groups(by: {age: true}, having: {count: {in: [$i]}}) {key {age}}
+    }}"""
+
+    def found(name: str, times: int) -> tuple[list[str], int]:
+        listed = crm.typed.data(query, n=name, i=times)["contacts"]
+        return [edge["node"]["firstName"] for edge in listed["edges"]], len(listed["groups"])
+
+    assert found("Ann", 1) == (["Ann", "Bo"], 2)
+    assert found("Cy", 2) == (["Bo", "Cy"], 0)
+
+
 def test_nulls_are_where_they_are_wanted(crm: Crm) -> None:
     def names(order: str) -> list[str]:
         found = crm.typed.data(f"{{contacts(orderBy: {{age: {order}}}) {{nodes {{firstName}}}}}}")
@@ -195,6 +218,30 @@ def test_what_cannot_be_asked_is_said_so(crm: Crm) -> None:
     assert (code, message.startswith("the document is too complex: cost 4")) == ("QUERY_TOO_COMPLEX", True)
 
 
+def test_orders_and_relations_are_bounded(admin: Person, crm: Crm) -> None:
+    ordered = "query($o: [ContactOrderBy!]) {contacts(orderBy: $o) {edges {cursor}}}"
+    assert len(crm.typed.data(ordered, o=[{"age": "ASC"}] * 16)["contacts"]["edges"]) == 3
+    assert crm.typed.error(ordered, o=[{"age": "ASC"}] * 17) == (
+        "INVALID_INPUT",
+        "orderBy must name at most 16 fields",
+    )
+    grouped = "query($o: [ContactGroupOrder!]) {contacts {groups(by: {age: true}, orderBy: $o) {key {age}}}}"
+    assert crm.typed.error(grouped, o=[{"count": "ASC"}] * 17)[1] == "orderBy must name at most 16 fields"
+    related = "query($w: [ContactWhere!]) {contacts(where: {OR: $w}) {totalCount}}"
+    assert crm.typed.error(related, w=[{"company": {}}] * 501)[1] == "where has more than 500 conditions"
+
+    folders = Typed.of(build.app(admin, entity("folders", field("name"), link("within_id", "folders"))))
+    through = "{folders(orderBy: %s) {totalCount}}"
+    order = "{name: ASC}"
+    for _ in range(6):
+        order = f"{{within: {order}}}"
+    assert folders.data(through % order) == {"folders": {"totalCount": 0}}
+    assert folders.error(through % f"{{within: {order}}}") == (
+        "INVALID_INPUT",
+        "orderBy.0.within.within.within.within.within.within leads through more than 6 links",
+    )
+
+
 def test_who_may_see_nothing_sees_no_types(stoa: Stoa, admin: Person, crm: Crm) -> None:
     guest = stoa.person()
     assert crm.typed.as_(guest).error("{contacts {nodes {id}}}") == (
@@ -215,6 +262,24 @@ def test_the_schema_can_be_downloaded_and_asked(crm: Crm) -> None:
     assert "deals(" in sdl.text
     asked = crm.typed.data('{__type(name: "Company") {fields {name description}}}')
     assert {"name": "name", "description": "As on the door"} in asked["__type"]["fields"]
+
+
+def test_what_is_asked_about_the_schema_goes_with_other_fields(crm: Crm) -> None:
+    query = """query($t: String = "Deal", $with: Boolean = true) {
+      ...About @include(if: $with) companies(where: {name: {eq: "A"}}) { nodes { name } } __typename
+      ... on Query { a: __type(name: $t) { name } }
+    }
+    fragment About on Query { __schema { queryType { name } } b: __type(name: "Nothing") { name } }"""
+    companies = {"nodes": [{"name": "A"}]}
+    assert crm.typed.data(query) == {
+        "__schema": {"queryType": {"name": "Query"}},
+        "b": None,
+        "companies": companies,
+        "__typename": "Query",
+        "a": {"name": "Deal"},
+    }
+    told = crm.typed.data(query, t="Contact", **{"with": False})
+    assert told == {"companies": companies, "__typename": "Query", "a": {"name": "Contact"}}
 
 
 def test_the_schema_is_one_that_clients_can_be_made_from(stoa: Stoa, admin: Person, crm: Crm) -> None:
@@ -239,12 +304,12 @@ def test_where_no_field_may_be_set_there_is_nothing_to_set_it_with(stoa: Stoa, a
     verbs = ("create", "read", "update", "delete")
     closed = schema_for(*(f"{verb}:looking" for verb in verbs))
     assert closed.mutation_type is not None
-    assert sorted(closed.mutation_type.fields) == ["deleteParcel", "deleteParcels"]
+    assert sorted(closed.mutation_type.fields) == ["deleteParcel", "deleteParcelByCode", "deleteParcels"]
     assert not {"ParcelCreate", "ParcelUpdate", "ParcelKey"} & set(closed.type_map)
     assert schema_for("read:looking", "update:looking").mutation_type is None
     filed = schema_for("read:filing", "update:filing")
     assert list(filed.type_map["ParcelUpdate"].fields) == ["weight"]  # type: ignore[attr-defined]
-    assert len(schema_for(*verbs).mutation_type.fields) == 7  # type: ignore[union-attr]
+    assert len(schema_for(*verbs).mutation_type.fields) == 9  # type: ignore[union-attr]
 
 
 def test_doors_that_are_closed(stoa: Stoa, crm: Crm) -> None:

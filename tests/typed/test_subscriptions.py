@@ -20,6 +20,10 @@ def crm(admin: Person) -> Collections:
     )
 
 
+def reference(name: str, entity: str) -> dict[str, Any]:
+    return field(name, "reference", references={"entity": entity, "field": "id"})
+
+
 def path(crm: Collections) -> str:
     return f"/graphql/{crm.app_id}"
 
@@ -105,6 +109,78 @@ def test_a_list_is_shown_and_then_what_becomes_of_it(stoa: Stoa, admin: Person, 
         crm.person.client.delete(crm.path("companies", company)).raise_for_status()
         gone = told(events, "contactsLive")
         assert (gone["changed"], sorted(gone["removed"])) == ([], sorted([ids["Ann"], ids["Cy"]]))
+
+
+def test_an_event_is_one_line_however_many_records_it_shows(stoa: Stoa, admin: Person, crm: Collections) -> None:
+    company = crm.create("companies", name="A")["id"]
+    contacts = [crm.create("contacts", name=f"line\n{n}", age=n, company_id=company)["name"] for n in range(3)]
+    selected = "{nodes {name contacts(orderBy: {age: ASC}) {nodes {name}}}}"
+    shown = {"nodes": [{"name": "A", "contacts": {"nodes": [{"name": name} for name in contacts]}}]}
+    with listening(stoa, admin, f"subscription {{companiesLive {selected}}}", path(crm)) as events:
+        assert told(events, "companiesLive") == shown
+    with listening(stoa, admin, f"{{companies {selected}}}", path(crm)) as events:
+        assert told(events, "companies") == shown
+
+
+@pytest.mark.parametrize(
+    ("query", "before", "changed"),
+    [
+        ("teamsLive {nodes {n: members} changed {node {n: members}}}", [{"n": 0}], {"node": {"n": 1}}),
+        ("teamsLive(where: {members: {eq: 0}}) {nodes {name} changed {index} removed}", [{"name": "A"}], None),
+        (
+            "placesLive {nodes {teams(where: {members: {gt: 0}}) {totalCount}}"
+            " changed {node {teams(where: {members: {gt: 0}}) {totalCount}}}}",
+            [{"teams": {"totalCount": 0}}],
+            {"node": {"teams": {"totalCount": 1}}},
+        ),
+        (
+            "placesLive {nodes {teams {aggregate {sum {members}}}} changed {node {teams {aggregate {sum {members}}}}}}",
+            [{"teams": {"aggregate": {"sum": {"members": 0}}}}],
+            {"node": {"teams": {"aggregate": {"sum": {"members": 1}}}}},
+        ),
+    ],
+)
+def test_what_is_computed_of_other_records_is_told_anew(
+    stoa: Stoa, admin: Person, query: str, before: Any, changed: Any
+) -> None:
+    counted = field("members", "rollup", entity="people", link="team_id", function="count")
+    app = build.app(
+        admin,
+        entity("places", field("name")),
+        entity("teams", field("name"), counted, reference("place_id", "places")),
+        entity("people", reference("team_id", "teams")),
+        dialect="stoa",
+    )
+    create = 'mutation {createTeam(values: {name: "A", place: {name: "P"}}) {id}}'
+    team = Typed.of(app).data(create)["createTeam"]["id"]
+    list = query.split("Live")[0] + "Live"
+    with listening(stoa, admin, f"subscription {{{query}}}", path(app)) as events:
+        assert told(events, list)["nodes"] == before
+        Typed.of(app).data("mutation($t: ID) {createPerson(values: {teamId: $t}) {id}}", t=team)
+        now = told(events, list)
+        assert now["changed"] == ([] if changed is None else [changed])
+        assert now.get("removed", []) == ([team] if changed is None else [])
+
+
+def test_what_a_list_below_is_ordered_by_is_followed(stoa: Stoa, admin: Person) -> None:
+    app = build.app(
+        admin,
+        entity("places", field("name")),
+        entity("teams", field("name"), link("place_id", "places")),
+        entity("people", field("name"), link("team_id", "teams"), link("place_id", "places")),
+    )
+    place, elsewhere = (app.create("places", name=name)["id"] for name in ("P", "Q"))
+    teams = [app.create("teams", name=name, place_id=elsewhere)["id"] for name in ("A", "B")]
+    for name, team in zip(("Ann", "Bo"), teams, strict=True):
+        app.create("people", name=name, team_id=team, place_id=place)
+    selected = "{people(orderBy: {team: {name: ASC}}) {nodes {name}}}"
+    live = f'placesLive(where: {{name: {{eq: "P"}}}}) {{nodes {selected} changed {{node {selected}}}}}'
+    with listening(stoa, admin, f"subscription {{{live}}}", path(app)) as events:
+        assert told(events, "placesLive")["nodes"] == [{"people": {"nodes": [{"name": "Ann"}, {"name": "Bo"}]}}]
+        admin.client.patch(app.path("teams", teams[0]), json={"name": "C"}).raise_for_status()
+        assert told(events, "placesLive")["changed"] == [
+            {"node": {"people": {"nodes": [{"name": "Bo"}, {"name": "Ann"}]}}}
+        ]
 
 
 def test_over_a_socket(stoa: Stoa, admin: Person, crm: Collections) -> None:

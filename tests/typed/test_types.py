@@ -114,3 +114,14 @@ def test_changes_are_told_apart_whatever_types_the_record_has(stoa: Stoa, admin:
             typed.data(create, v={"n": n, **whole})
         told = events.next()
         assert told == {"data": {"thingChanged": {"operation": "CREATED", "record": {"n": 100}}}}
+
+
+def test_keys_are_in_the_order_they_are_asked_in(admin: Person) -> None:
+    app = Typed.of(build.app(admin, build.entity("notes", build.field("name"), build.field("data", "json"))))
+    id = app.data('mutation {createNote(values: {data: {b: 1}, name: "A"}) {id}}')["createNote"]["id"]
+    selected = "{name id data createdAt}"
+    query = f'{{note(id: "{id}") {selected} notes {{nodes {selected} edges {{node {selected}}}}}}}'
+    found = app.data(query)
+    notes = found["notes"]
+    for shown in (found["note"], *notes["nodes"], notes["edges"][0]["node"]):
+        assert list(shown) == ["name", "id", "data", "createdAt"]

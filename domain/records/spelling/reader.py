@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from domain.kernel.errors import Invalid
 from domain.records.declared import Field, ObjectType
 from domain.records.later import Later, origin_of, plain, read_operand
 from domain.records.query import ALWAYS, All, AnyOf, Condition, Not, Op, Test
-from domain.records.types import within_reach
+from domain.records.types import FieldType, NotOfType, within_reach
 
 DEPTH_MAX = 20
 TESTS_MAX = 500
@@ -91,9 +92,7 @@ class Reader:
 
     def test(self, field: Field, op: Op, value: Any, path: str) -> Condition:
         """One test of a field, its operand read by the field's type."""
-        self._tests += 1
-        if self._tests > TESTS_MAX:
-            raise Invalid(self.path, f"{self.path} has more than {TESTS_MAX} conditions")
+        self.count()
         if op.value not in field.type.operators:
             raise Invalid(path, f"operator {path.rsplit('.', 1)[-1]} does not fit {field.type.name} fields")
         if op is Op.IS_NULL:
@@ -102,13 +101,20 @@ class Reader:
             return Test(field, Op.IS_NULL, op is Op.EQ)
         if op is Op.WITHIN:
             return Test(field, op, tuple(self.operand(value, path, reach) for reach in _REACH))
-        read = self.reading(field)
+        read = self.reading(field, op)
         if op in (Op.IN, Op.NOT_IN):
-            return Test(field, op, self._operands(value, path, read))
-        operand = self.operand(value, path, read)
-        if op in (Op.LIKE, Op.ILIKE) and _ends_in_escape(operand):
-            raise Invalid(path, f"{path} must not end with a \\ that stands for nothing")
-        return Test(field, op, operand)
+            return Test(field, op, self.operands(value, path, read))
+        return Test(field, op, self.operand(value, path, read))
+
+    def count(self) -> None:
+        """Raises Invalid where one more condition is too many."""
+        self._tests += 1
+        if self._tests > TESTS_MAX:
+            raise Invalid(self.path, f"{self.path} has more than {TESTS_MAX} conditions")
+
+    def reading(self, field: Field, op: Op) -> Callable[[Any], Any]:
+        """How the operand of a test is read."""
+        return partial(_pattern, field.type) if op in (Op.LIKE, Op.ILIKE) else field.type.operand
 
     def like(self, field: Field, op: Op, text: Any, path: str, *, before: str, after: str) -> Condition:
         """The field holds a text as it is, with anything before or after it (`%`) or nothing."""
@@ -128,11 +134,8 @@ class Reader:
             raise Invalid(path, f"{path} must be true or false")
         return value
 
-    def reading(self, field: Field) -> Callable[[Any], Any]:
-        """How an operand is read that the field is compared with."""
-        return field.type.operand
-
-    def _operands(self, value: Any, path: str, read: Callable[[Any], Any]) -> list[Any]:
+    def operands(self, value: Any, path: str, read: Callable[[Any], Any]) -> Any:
+        """The operands of a membership test, each as `operand` has it. Raises Invalid."""
         if not isinstance(value, list):
             raise Invalid(path, f"{path} must be a list")
         if len(value) > LIST_MAX:
@@ -158,5 +161,8 @@ _REACH = (
 )
 
 
-def _ends_in_escape(pattern: str) -> bool:
-    return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 1
+def _pattern(type: FieldType, value: Any) -> Any:
+    pattern = type.operand(value)
+    if (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 1:
+        raise NotOfType("must not end with a \\ that stands for nothing")
+    return pattern

@@ -70,9 +70,9 @@ class RootcxReader(Reader):
     def operand(self, value: Any, path: str, read: Callable[[Any], Any]) -> Any:
         return super().operand("" if value is None else value, path, read)
 
-    def reading(self, field: Field) -> Callable[[Any], Any]:
+    def reading(self, field: Field, op: Op) -> Callable[[Any], Any]:
         """PostgreSQL reads more in a text than may be written into a record."""
-        read, type = super().reading(field), field.type
+        read, type = super().reading(field, op), field.type
         return lambda value: read(_cast(type, value))
 
 
