@@ -4,6 +4,7 @@ import asyncio
 import gc
 import tracemalloc
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,8 +38,8 @@ def asked(schemas: TypedSchemas, of: AppSchema, source: str = BY_ID) -> TypedOpe
     """The operation, with its plan, or with all the types there are."""
     operation = schemas.operation(of, ADMIN, source, None, GIVEN)
     if "__schema" in source:
-        nobody: Any = None
-        asyncio.run(schemas.run(operation, {}, nobody))
+        ctx: Any = SimpleNamespace(tenant_id=ADMIN.tenant_id)
+        asyncio.run(schemas.run(operation, {}, ctx))
     else:
         schemas._plan(operation, GIVEN)
     return operation
