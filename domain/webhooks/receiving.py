@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import select
 
 from domain.access import service as access
@@ -24,6 +23,7 @@ from domain.jobs.service import NewJob
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Missing, TooLarge
 from domain.kernel.rawjson import json_of
+from domain.kernel.reading import json_or_text
 from domain.kernel.secret import SecretText
 from domain.kernel.upload import Upload
 from domain.secrets import service as secrets
@@ -31,6 +31,7 @@ from domain.sign_in.tokens import token_hash
 from domain.webhooks import signature
 from domain.webhooks.model import Webhook
 from domain.webhooks.service import SECRET, secret_key, secret_scope
+from domain.workers import service as workers
 from domain.workers.ports import RPC_TIMEOUT_S, WorkerCaller
 from domain.workers.service import ROOM_S
 
@@ -152,19 +153,10 @@ async def _done(ctx: Ctx, to: _Receiver, headers: Mapping[str, str], raw: bytes)
     params = {
         "name": to.name,
         "headers": dict(headers),
-        "body": _value(raw),
+        "body": json_or_text(raw),
         "rawBody": base64.b64encode(raw).decode(),
     }
-    asked = ctx.ports.workers.rpc(to.tenant_id, to.app_id, to.method, params, to.by, RPC_TIMEOUT_S)
-    return await ctx.outside(asked, RPC_TIMEOUT_S + ROOM_S)
-
-
-def _value(raw: bytes) -> Any:
-    """The body as JSON, or else as text."""
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return raw.decode("utf-8", "replace")
+    return await workers.ask(ctx, to.app_id, to.method, params, to.by)
 
 
 async def _tell_agent(ctx: Ctx, to: _Receiver, raw: bytes) -> None:
