@@ -59,6 +59,7 @@ BEGINNING = re.compile(
     rb'\s*\{"type":\s*"(rpc_response|job_result|%s)",\s*"id":\s*"([\w-]{1,200})"' % "|".join(ANSWERS).encode()
 )
 
+STOPPED = "stopped"  # why it ended, where that was asked for
 START = "start"  # the request id of what `onStart` asks for
 Message = dict[str, Any]
 
@@ -214,20 +215,19 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """Ask it to end, and end it."""
+        self.why = self.why or STOPPED
         with suppress(Failed, TimeoutError):
             async with asyncio.timeout(SHUTDOWN_S):
                 await self.tell({"type": "shutdown"})
                 await self.jailed.process.wait()
-        self.end("stopped")
+        self.end(STOPPED)
 
     def _refuse_all(self) -> None:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(Failed(f"the worker has ended: {self.why or 'it crashed'}"))
         for run in list(self._runs.values()):
-            run.tell(
-                AgentEvent("agent_error", {"error": f"worker {'stopped' if self.why == 'stopped' else 'crashed'}"})
-            )
+            run.tell(AgentEvent("agent_error", {"error": f"worker {STOPPED if self.why == STOPPED else 'crashed'}"}))
         self._runs.clear()
 
     # Telling and asking it.
@@ -254,9 +254,14 @@ class WorkerProcess:
         return await self._ask("rpc", id, fields, "rpc_response", caller, timeout_s)
 
     async def job(self, id: str, payload: Any, caller: WorkerCaller | None, timeout_s: float) -> Any:
-        """What the job handler returns. Raises Failed, Unavailable."""
+        """What the job handler returns. Raises Failed; Unavailable too for one that ended because we stopped it."""
         fields = {"id": id, "payload": payload, "caller": told_of(caller)}
-        return await self._ask("job", id, fields, "job_result", caller, timeout_s)
+        try:
+            return await self._ask("job", id, fields, "job_result", caller, timeout_s)
+        except Failed as failed:
+            if self.why == STOPPED:
+                raise Unavailable("the worker was stopped while it was at the job") from failed
+            raise
 
     async def _ask(
         self, type: str, id: str, fields: Message, answer_type: str, caller: WorkerCaller | None, timeout_s: float
