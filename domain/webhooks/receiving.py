@@ -13,6 +13,7 @@ from sqlalchemy import select
 from domain.access import service as access
 from domain.access.permissions import app_key
 from domain.agents import delegations
+from domain.agents.invoking import MESSAGE_CHARS_MAX
 from domain.idempotency import service as idempotency
 from domain.identity import service as identity
 from domain.identity.model import AccountKind
@@ -160,7 +161,10 @@ async def _done(ctx: Ctx, to: _Receiver, headers: Mapping[str, str], raw: bytes)
 
 
 async def _tell_agent(ctx: Ctx, to: _Receiver, raw: bytes) -> None:
-    """Hand in a run of the app's agent. Raises Missing without one, Denied where it may not act for the owner."""
+    """Hand in a run of the app's agent.
+
+    Raises Missing without one, Denied where it may not act for the owner; TooLarge for more than it can be told.
+    """
     assert to.by is not None
     assert to.by.user_id is not None
     ctx.enter(to.tenant_id)
@@ -168,5 +172,7 @@ async def _tell_agent(ctx: Ctx, to: _Receiver, raw: bytes) -> None:
     await delegations.need(ctx, to.app_id, to.by.user_id)
     said = raw.decode("utf-8", "replace").replace("\x00", "")
     payload = {"message": f"Webhook '{to.name}' was called with:\n{said}", "webhook": to.name}
+    if len(payload["message"]) > MESSAGE_CHARS_MAX:
+        raise TooLarge(f"the body has {len(said)} characters, an agent is told {MESSAGE_CHARS_MAX} at most")
     job = NewJob(payload, kind=JobKind.AGENT, origin=JobOrigin.WEBHOOK)
     await jobs.put(ctx, to.app_id, [job], to.by.user_id)

@@ -229,3 +229,15 @@ def test_an_agents_webhook_without_an_agent_is_refused(stoa: Stoa, admin: Person
     answer = stoa.client().post(url, content=b"hello")
     assert (answer.status_code, answer.json()["error"]) == (404, "app 'desk' has no agent")
     assert stoa.sql("SELECT count(*) AS n FROM stoa.jobs WHERE origin = 'webhook'")[0]["n"] == 0
+
+
+def test_an_agent_is_told_no_more_than_it_can_be(stoa: Stoa, admin: Person, host: RunningHost) -> None:
+    build.app(admin, build.entity("things", build.field("name")), app_id="clerk")
+    deployed(
+        admin, "clerk", {"index.ts": "serve({rpc: {}, onAgent: () => 'heard'})", "agent.json": '{"name": "Clerk"}'}
+    )
+    made = admin.data(CREATE, app="clerk", name="tell", method="agent")["createWebhook"]
+    for size, status in ((90_000, 200), (100_000, 413)):
+        assert stoa.client().post(made["url"], content=b"x" * size).status_code == status
+    jobs = admin.client.get("/api/v1/apps/clerk/jobs").json()
+    assert [job["payload"]["message"].count("x") for job in jobs] == [90_000]
