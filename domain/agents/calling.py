@@ -9,7 +9,6 @@ from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Invalid, Missing
 from domain.kernel.reading import Node
 from domain.workers import service as workers
-from domain.workers.ports import RPC_TIMEOUT_S
 
 
 def tools(ctx: Ctx) -> list[Tool]:
@@ -44,5 +43,4 @@ async def call(ctx: Ctx, app_id: str, name: str, args: Any) -> Any:
 async def _call_action(ctx: Ctx, args: Node) -> Any:
     app, action, input = args.text("app"), args.text("action"), args.raw("input", default={})
     await ctx.apart(lambda first: workers.may_call_action(first, app, action))
-    asked = ctx.ports.workers.rpc(ctx.tenant_id, app, action, input, workers.caller(ctx), RPC_TIMEOUT_S)
-    return await ctx.outside(asked, RPC_TIMEOUT_S + workers.ROOM_S)
+    return await workers.ask(ctx, app, action, input, workers.caller(ctx))

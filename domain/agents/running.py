@@ -40,7 +40,7 @@ from domain.kernel.ctx import Actor, Ctx, Request
 from domain.kernel.errors import DomainError, Failed, Missing, permission_denied
 from domain.kernel.ids import uuid7
 from domain.kernel.rawjson import json_of
-from domain.kernel.reading import Node, json_problem
+from domain.kernel.reading import JSON_DEPTH_MAX, Node, json_problem
 from domain.ports import Ports
 from domain.storage import links
 from domain.storage.model import AppFile
@@ -53,6 +53,7 @@ SILENCE_S_MAX = 600.0  # how long code may say nothing while no call of its own 
 CALL_ID_CHARS_MAX, TOOL_NAME_CHARS_MAX = 200, 200
 ARGS_CHARS_MAX = 256 * 1024
 CALLS_MAX = 1_000  # of one run
+UNUSABLE = f"the arguments must be an object, of {JSON_DEPTH_MAX} levels at most and without U+0000"
 DOOR = "agent_tool"  # how the audit log calls what agents do
 
 T = TypeVar("T")
@@ -533,7 +534,7 @@ def _hash_of(use: ToolUse) -> str:
 def unusable(args: Any) -> str | None:
     """What is wrong with arguments."""
     if not isinstance(args, dict):
-        return "the arguments must be an object"
+        return UNUSABLE
     problem = json_problem(args)
     if problem is not None:
         return f"the arguments {problem}"

@@ -189,7 +189,7 @@ async def update(ctx: Ctx, app_id: str, id: UUID, changes: CronChanges) -> Cron:
         row.payload = json_of(changes.payload)
     row.overlap = changes.overlap or row.overlap
     rescheduled = changes.schedule not in (None, row.schedule)
-    row.schedule = changes.schedule or row.schedule
+    row.schedule = row.schedule if changes.schedule is None else changes.schedule
     enabled = row.enabled if changes.enabled is None else changes.enabled
     if enabled and (rescheduled or not row.enabled):
         await _enable(ctx, row)

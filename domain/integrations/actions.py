@@ -26,7 +26,7 @@ from domain.kernel.errors import Conflict, Denied, Failed, Invalid, Missing
 from domain.kernel.outbound import Incoming, Outgoing, Unreached
 from domain.kernel.reading import json_problem
 from domain.workers import service as workers
-from domain.workers.ports import RPC_TIMEOUT_S, WorkerCaller
+from domain.workers.ports import WorkerCaller
 
 REQUEST_S_MAX = 20.0
 ANSWER_BYTES_MAX = 2**20
@@ -155,8 +155,7 @@ async def call_code(
 ) -> Any:
     """What a method of the integration's code returns, for the caller or whoever else. Raises Failed, Unavailable."""
     served = replace(caller or workers.caller(ctx), connection_id=params.get("connectionId"))
-    rpc = ctx.ports.workers.rpc(ctx.tenant_id, integration_id, method, params, served, RPC_TIMEOUT_S)
-    return await ctx.outside(rpc, RPC_TIMEOUT_S + ROOM_S)
+    return await workers.ask(ctx, integration_id, method, params, served)
 
 
 # By a request.

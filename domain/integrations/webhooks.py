@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from domain.identity import service as identity
 from domain.integrations.actions import call_code
 from domain.integrations.configuring import config_of, integration_app
 from domain.integrations.deploying import by_webhook_token
 from domain.kernel.ctx import Ctx
+from domain.kernel.reading import json_or_text
 from domain.workers.ports import WorkerCaller
 
 RECEIVE = "__webhook"
@@ -30,7 +29,7 @@ async def receive(ctx: Ctx, id: str, headers: Mapping[str, str], body: bytes, by
 
     params = {
         "headers": dict(headers),
-        "body": _read(body),
+        "body": json_or_text(body),
         "rawBody": base64.b64encode(body).decode(),
         "config": await ctx.apart(config),
     }
@@ -56,11 +55,3 @@ async def receiver(ctx: Ctx, token: str) -> Receiver | None:
     if user is None or user.disabled_at is not None:
         return None
     return Receiver(found.id, found.tenant_id, WorkerCaller(user.id, user.contact))
-
-
-def _read(body: bytes) -> Any:
-    """JSON, or else text."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")

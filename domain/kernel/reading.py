@@ -3,7 +3,10 @@
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
+
+import orjson
 
 from domain.kernel.errors import Invalid
 
@@ -28,6 +31,29 @@ def json_problem(value: Any) -> str | None:
         elif isinstance(part, list):
             waiting += [(inner, depth + 1) for inner in part]
     return None
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether a JSON value has more levels than can be passed on."""
+    level = [value]
+    for _ in range(JSON_DEPTH_MAX + 1):
+        inside = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = list(chain.from_iterable(inside))
+        if not level:
+            return False
+    return True
+
+
+def json_or_text(raw: bytes) -> Any:
+    """What was sent as JSON, if it is some that can be passed on, or else as text."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        value = None
+    else:
+        if not is_too_deep(value):
+            return value
+    return raw.decode("utf-8", "replace")
 
 
 class Node:

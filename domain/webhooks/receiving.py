@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import select
 
 from domain.access import service as access
 from domain.access.permissions import app_key
 from domain.agents import delegations
+from domain.agents.invoking import MESSAGE_CHARS_MAX
 from domain.idempotency import service as idempotency
 from domain.identity import service as identity
 from domain.identity.model import AccountKind
@@ -24,6 +24,7 @@ from domain.jobs.service import NewJob
 from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Missing, TooLarge
 from domain.kernel.rawjson import json_of
+from domain.kernel.reading import json_or_text
 from domain.kernel.secret import SecretText
 from domain.kernel.upload import Upload
 from domain.secrets import service as secrets
@@ -31,6 +32,7 @@ from domain.sign_in.tokens import token_hash
 from domain.webhooks import signature
 from domain.webhooks.model import Webhook
 from domain.webhooks.service import SECRET, secret_key, secret_scope
+from domain.workers import service as workers
 from domain.workers.ports import RPC_TIMEOUT_S, WorkerCaller
 from domain.workers.service import ROOM_S
 
@@ -152,23 +154,17 @@ async def _done(ctx: Ctx, to: _Receiver, headers: Mapping[str, str], raw: bytes)
     params = {
         "name": to.name,
         "headers": dict(headers),
-        "body": _value(raw),
+        "body": json_or_text(raw),
         "rawBody": base64.b64encode(raw).decode(),
     }
-    asked = ctx.ports.workers.rpc(to.tenant_id, to.app_id, to.method, params, to.by, RPC_TIMEOUT_S)
-    return await ctx.outside(asked, RPC_TIMEOUT_S + ROOM_S)
-
-
-def _value(raw: bytes) -> Any:
-    """The body as JSON, or else as text."""
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return raw.decode("utf-8", "replace")
+    return await workers.ask(ctx, to.app_id, to.method, params, to.by)
 
 
 async def _tell_agent(ctx: Ctx, to: _Receiver, raw: bytes) -> None:
-    """Hand in a run of the app's agent. Raises Missing without one, Denied where it may not act for the owner."""
+    """Hand in a run of the app's agent.
+
+    Raises Missing without one, Denied where it may not act for the owner; TooLarge for more than it can be told.
+    """
     assert to.by is not None
     assert to.by.user_id is not None
     ctx.enter(to.tenant_id)
@@ -176,5 +172,7 @@ async def _tell_agent(ctx: Ctx, to: _Receiver, raw: bytes) -> None:
     await delegations.need(ctx, to.app_id, to.by.user_id)
     said = raw.decode("utf-8", "replace").replace("\x00", "")
     payload = {"message": f"Webhook '{to.name}' was called with:\n{said}", "webhook": to.name}
+    if len(payload["message"]) > MESSAGE_CHARS_MAX:
+        raise TooLarge(f"the body has {len(said)} characters, an agent is told {MESSAGE_CHARS_MAX} at most")
     job = NewJob(payload, kind=JobKind.AGENT, origin=JobOrigin.WEBHOOK)
     await jobs.put(ctx, to.app_id, [job], to.by.user_id)

@@ -13,8 +13,9 @@ from domain.apps.manifest import NAME, NAME_CHARS_MAX
 from domain.apps.model import App
 from domain.apps.reserved import is_reserved
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Denied, Invalid, Missing, Reason, Unauthenticated
+from domain.kernel.errors import Denied, Invalid, Missing, Reason, TooLarge, Unauthenticated
 from domain.kernel.ids import uuid7
+from domain.kernel.rawjson import json_of
 from domain.kernel.secret import SecretText
 from domain.kernel.upload import Upload
 from domain.secrets import service as secrets
@@ -29,6 +30,7 @@ DEPLOY_S_MAX = 300.0
 CONTROL_S_MAX = 30.0
 ROOM_S = 5.0  # beyond the time of a call, for the way there and back
 METHOD_CHARS_MAX = 500
+PARAMS_BYTES_MAX = 1_000_000  # a message to deployed code has at most a MiB
 
 
 # Deploying.
@@ -120,7 +122,7 @@ async def logs(ctx: Ctx, app_id: str) -> LogLines:
 async def call(ctx: Ctx, app_id: str, method: str, params: Any) -> Any:
     """What a method of the app returns. One that the manifest makes public is open to nobody in particular.
 
-    Raises Unauthenticated, Denied; Invalid on `method`; Failed with what the app says of it; Unavailable.
+    Raises Unauthenticated, Denied; Invalid on `method`; TooLarge; Failed with what the app says of it; Unavailable.
     """
     if not 0 < len(method) <= METHOD_CHARS_MAX:
         raise Invalid("method", f"method must be 1 to {METHOD_CHARS_MAX} characters")
@@ -128,8 +130,7 @@ async def call(ctx: Ctx, app_id: str, method: str, params: Any) -> Any:
         await ctx.apart(lambda first: _need_public(first, app_id, method))
     else:
         ctx.need(app_key(app_id, "invoke"))
-    asked = ctx.ports.workers.rpc(ctx.tenant_id, app_id, method, params, caller(ctx), RPC_TIMEOUT_S)
-    return await ctx.outside(asked, RPC_TIMEOUT_S + ROOM_S)
+    return await ask(ctx, app_id, method, params, caller(ctx))
 
 
 async def _need_public(ctx: Ctx, app_id: str, method: str) -> None:
@@ -148,6 +149,18 @@ def caller(ctx: Ctx) -> WorkerCaller:
 
 
 # For other areas and for hosts. None of these asks who may.
+
+
+async def ask(ctx: Ctx, app_id: str, method: str, params: Any, by: WorkerCaller) -> Any:
+    """What a method of the app returns, called for `by`, while the operation holds no connection.
+
+    Raises TooLarge; Failed with what the app says of it; Unavailable.
+    """
+    size_bytes = len(json_of(params).encode())
+    if size_bytes > PARAMS_BYTES_MAX:
+        raise TooLarge(f"these are {size_bytes} bytes of JSON, the app's code can be told {PARAMS_BYTES_MAX}")
+    asked = ctx.ports.workers.rpc(ctx.tenant_id, app_id, method, params, by, RPC_TIMEOUT_S)
+    return await ctx.outside(asked, RPC_TIMEOUT_S + ROOM_S)
 
 
 async def put_in_place(ctx: Ctx, app_id: str, archive: Upload) -> None:

@@ -62,7 +62,9 @@ class ProviderModels:
             failed = _failure(name, problem)
             if failed is None:
                 raise
-            raise failed from problem
+            key = self._settings.llm_key
+            said = failed.message.replace(key, "***") if key else failed.message  # a refusal may quote it
+            raise Failed(said) from problem
 
     async def _opened(self, name: ModelName) -> "Model":
         if self._model is None or (self._model.done() and self._model.exception() is not None):
@@ -138,8 +140,10 @@ def _turn(response: "ModelResponse") -> Turn:
 
 def _args(part: Any) -> Any:
     """The arguments of a call; what is no JSON stays a text, of which the tool says that it is no object."""
+    if not part.args:  # how some servers spell a call without arguments
+        return {}
     if not isinstance(part.args, str):
-        return part.args if part.args is not None else {}
+        return part.args
     try:
         return orjson.loads(part.args)
     except orjson.JSONDecodeError:

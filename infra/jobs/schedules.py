@@ -29,12 +29,12 @@ class CronSchedules:
         fields = schedule.split()
         fields[_DAY] = fields[_DAY].replace("$", "L")
         try:
-            due: datetime = next(CronSim(" ".join(fields), after.astimezone(zone)))
+            moments = CronSim(" ".join(fields), after.astimezone(zone))
         except CronSimError as problem:
             raise Invalid("schedule", f"schedule '{schedule[:80]}' is none: {str(problem).lower()}") from None
-        except StopIteration:
-            return None
-        return due.astimezone(UTC)
+        # In the hour that a clock goes through twice, the first ones are of its first time, which may be over.
+        due: datetime | None = next((moment for moment in moments if moment > after), None)
+        return None if due is None else due.astimezone(UTC)
 
 
 def _zone(name: str | None) -> tzinfo:

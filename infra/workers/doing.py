@@ -9,7 +9,7 @@ import orjson
 from domain.identity.model import SYSTEM_USER
 from domain.integrations import service as integrations
 from domain.kernel.ctx import Actor, Ctx, Request
-from domain.kernel.errors import DomainError, Failed
+from domain.kernel.errors import DomainError, Failed, Invalid
 from domain.kernel.ids import parse_uuid
 from domain.kernel.rawjson import RawJson
 from domain.records import service as records
@@ -148,7 +148,7 @@ async def _insert(ctx: Ctx, app_id: str, entity: str, values: Message) -> Any:
 
 async def _update(ctx: Ctx, app_id: str, entity: str, values: Message) -> Any:
     if not isinstance(values.get("id"), str):
-        raise Refused("update needs the id of the record in its data")
+        raise Invalid("id", "update needs the id of the record in its data")
     changes = {name: value for name, value in values.items() if name != "id"}
     return _value(await records.update(ctx, app_id, entity, values["id"], changes))
 
@@ -164,7 +164,7 @@ async def _find_one(ctx: Ctx, app_id: str, entity: str, equal: Message) -> Any:
 async def _found(ctx: Ctx, app_id: str, entity: str, equal: Message, first: int) -> list[Any]:
     """The records whose fields equal what is given, newest first."""
     if any(isinstance(value, dict | list) for value in equal.values()):
-        raise Refused("find takes the values that fields are to have")
+        raise Invalid("data", "find takes the values that fields are to have")
     asked = Query(where=equal, dialect=Dialect.ROOTCX, first=first)
     found = await records.find(ctx, app_id, entity, asked, {"rows"})
     assert found.rows is not None

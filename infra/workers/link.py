@@ -20,6 +20,7 @@ from domain.kernel.errors import Code, DomainError, Reason, Unavailable
 from infra.keys import Key
 from infra.logs import get_logger
 from infra.workers.leases import Elsewhere
+from infra.workers.lines import line_of
 
 FRAME_BYTES_MAX = 4 * 2**20
 UNSENT_BYTES_MAX = 2**20
@@ -61,7 +62,7 @@ class _Sender:
 
     async def send(self, frame: Frame) -> None:
         """Raises Lost; TooLarge never: a frame that is one is the sender's to refuse."""
-        data = orjson.dumps(frame, default=str) + b"\n"
+        data = line_of(frame)
         if len(data) > FRAME_BYTES_MAX:
             raise Unavailable(f"a message of more than {FRAME_BYTES_MAX} bytes is not passed on")
         try:

@@ -17,7 +17,9 @@ from typing import Any, Protocol
 import orjson
 
 from domain.kernel.errors import Failed, Unavailable
+from domain.kernel.reading import JSON_DEPTH_MAX, is_too_deep
 from domain.workers.ports import LOG_CHARS_MAX, AgentEvent, WorkerCaller
+from infra.workers.lines import line_of
 from infra.workers.sandbox import Jailed
 
 LINE_BYTES_MAX = 2**20
@@ -52,7 +54,12 @@ ANSWERS = {
     "self_action": "self_action_result",
     "storage_upload": "storage_upload_url",
 }
+# How a message begins that somebody waits for, as far as it takes to tell them that the rest cannot be read.
+BEGINNING = re.compile(
+    rb'\s*\{"type":\s*"(rpc_response|job_result|%s)",\s*"id":\s*"([\w-]{1,200})"' % "|".join(ANSWERS).encode()
+)
 
+STOPPED = "stopped"  # why it ended, where that was asked for
 START = "start"  # the request id of what `onStart` asks for
 Message = dict[str, Any]
 
@@ -208,27 +215,26 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """Ask it to end, and end it."""
+        self.why = self.why or STOPPED
         with suppress(Failed, TimeoutError):
             async with asyncio.timeout(SHUTDOWN_S):
                 await self.tell({"type": "shutdown"})
                 await self.jailed.process.wait()
-        self.end("stopped")
+        self.end(STOPPED)
 
     def _refuse_all(self) -> None:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(Failed(f"the worker has ended: {self.why or 'it crashed'}"))
         for run in list(self._runs.values()):
-            run.tell(
-                AgentEvent("agent_error", {"error": f"worker {'stopped' if self.why == 'stopped' else 'crashed'}"})
-            )
+            run.tell(AgentEvent("agent_error", {"error": f"worker {STOPPED if self.why == STOPPED else 'crashed'}"}))
         self._runs.clear()
 
     # Telling and asking it.
 
     async def tell(self, message: Message) -> None:
         """Write one message. Raises Failed when it doesn't read, or can't any more."""
-        line = orjson.dumps(message, default=str) + b"\n"
+        line = line_of(message)
         if len(line) > LINE_BYTES_MAX:
             raise Failed(f"the message to the worker is larger than {LINE_BYTES_MAX} bytes")
         try:
@@ -248,9 +254,14 @@ class WorkerProcess:
         return await self._ask("rpc", id, fields, "rpc_response", caller, timeout_s)
 
     async def job(self, id: str, payload: Any, caller: WorkerCaller | None, timeout_s: float) -> Any:
-        """What the job handler returns. Raises Failed, Unavailable."""
+        """What the job handler returns. Raises Failed; Unavailable too for one that ended because we stopped it."""
         fields = {"id": id, "payload": payload, "caller": told_of(caller)}
-        return await self._ask("job", id, fields, "job_result", caller, timeout_s)
+        try:
+            return await self._ask("job", id, fields, "job_result", caller, timeout_s)
+        except Failed as failed:
+            if self.why == STOPPED:
+                raise Unavailable("the worker was stopped while it was at the job") from failed
+            raise
 
     async def _ask(
         self, type: str, id: str, fields: Message, answer_type: str, caller: WorkerCaller | None, timeout_s: float
@@ -272,7 +283,10 @@ class WorkerProcess:
         error = answered.get("error")
         if error is not None:
             raise Failed(error if isinstance(error, str) else orjson.dumps(error).decode())
-        return answered.get("result")
+        result = answered.get("result")
+        if is_too_deep(result):
+            raise Failed(f"the result must not be nested deeper than {JSON_DEPTH_MAX} levels")
+        return result
 
     def _admit(self, id: str) -> None:
         if id in self._served:
@@ -339,12 +353,22 @@ class WorkerProcess:
         message = _message(line)
         type = message["type"] if message is not None else None
         self._last_heard = monotonic()
+        if message is None and (begun := BEGINNING.match(line)) is not None:
+            await self._unreadable(begun[1].decode(), begun[2].decode())
         if message is None or not self._taken(type, message):
             message = message or {}
             if type in ANSWERS and isinstance(message.get("id"), str):
                 await self._do(message, len(line))
             else:
                 await self._note(type, message, line)
+
+    async def _unreadable(self, type: str, id: str) -> None:
+        """It said something that somebody waits for, and nobody can read it: it is too deep, or no JSON."""
+        refusal = {"type": type, "id": id, "error": "this is no JSON that can be read, or is nested too deep"}
+        if type in ANSWERS:
+            await self._answer(refusal, {"error": refusal["error"]})
+        else:
+            self._taken(type, refusal)
 
     def _taken(self, type: Any, message: Message) -> bool:
         """Whether it was an answer, or news of a run."""

@@ -70,6 +70,21 @@ async def test_openai(openai: ProviderModels, model: Provider) -> None:
     assert (asked["stream"], model.headers[0]["authorization"]) == (True, "Bearer sk-x")
 
 
+@pytest.mark.parametrize(("arguments", "args"), [("", {}), (" ", " "), ("{}", {}), ("[]", []), ('{"a', '{"a')])
+async def test_arguments_that_are_none(openai: ProviderModels, model: Provider, arguments: str, args: Any) -> None:
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    parts = ({"delta": {"tool_calls": [call]}, "finish_reason": None}, {"delta": {}, "finish_reason": "tool_calls"})
+    chunks = [{"id": "1", "created": 1, "model": "m-1", "choices": [{"index": 0, **part}]} for part in parts]
+    model.script(Raw([*(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks), "data: [DONE]\n\n"]))
+    assert (await said(openai, Prompt(None, TALK, [TOOL])))[1].uses == (ToolUse("c", "add", args),)
+
+
+async def test_a_refusal_that_quotes_the_key_keeps_it_secret(openai: ProviderModels, model: Provider) -> None:
+    model.script(Refuse(401, {"error": {"message": "Incorrect API key: sk-x"}}))
+    with pytest.raises(Failed, match=r"401: Incorrect API key: \*\*\*$"):
+        await said(openai, Prompt(None, TALK))
+
+
 def events(*parts: dict[str, Any]) -> Raw:
     """A stream as Anthropic's messages API sends it."""
     return Raw([f"event: {part['type']}\ndata: {json.dumps(part)}\n\n" for part in parts])

@@ -9,7 +9,7 @@ from domain.jobs import service
 from domain.jobs.service import AT_ONCE_MAX, PAYLOAD_BYTES_MAX
 from tests import build
 from tests.harness import Person, Stoa
-from tests.jobs.handing_in import ENQUEUE, JOB, ended, enqueue, look, post
+from tests.jobs.handing_in import ENQUEUE, JOB, JOBS, ended, enqueue, look, post
 from tests.workers.hosting import App, RunningHost, deployed, eventually
 
 CANCEL = "mutation ($app: ID!, $id: ID!) { cancelJob(app: $app, id: $id) { status finishedAt } }"
@@ -84,6 +84,25 @@ def test_of_an_account_that_is_gone_it_fails(stoa: Stoa, admin: Person, works: A
     assert admin.client.delete(f"/api/v1/users/{person.id}").status_code == 200
     job = ended(admin, "works", id)
     assert (job["status"], job["error"]) == ("FAILED", "principal disabled")
+
+
+def test_a_worker_that_is_replaced_while_it_is_at_a_job_loses_none(admin: Person, host: RunningHost) -> None:
+    first = (
+        "let begun = 0; serve({rpc: {begun: () => begun}, onJob: () => { begun += 1; return new Promise(() => {}) }})"
+    )
+    app = deployed(admin, "replaced", first)
+    id = post(admin, "replaced", {"x": 1})
+    eventually(lambda: app.call("begun") == 1)
+    deployed(admin, "replaced", JOBS)
+    job = ended(admin, "replaced", id)
+    assert (job["status"], job["attempts"], job["error"]) == ("COMPLETED", 2, None)
+    assert job["result"] == {"got": {"x": 1}, "by": admin.id}
+
+
+def test_a_job_that_its_worker_dies_of_has_failed(admin: Person, host: RunningHost) -> None:
+    deployed(admin, "dies", "serve({rpc: {}, onJob: () => Deno.exit(3)})")
+    job = ended(admin, "dies", post(admin, "dies", {}))
+    assert (job["status"], job["error"], job["attempts"]) == ("FAILED", "the worker has ended: it crashed", 1)
 
 
 def test_what_is_called_off_does_not_run(admin: Person, works: App) -> None:

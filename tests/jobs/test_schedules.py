@@ -31,6 +31,7 @@ def at(text: str) -> datetime:
         # The night they go back, there are two of them, and it is due at the first only.
         ("30 2 * * *", "Europe/Paris", "2025-10-25T12:00", "2025-10-26T00:30"),
         ("30 2 * * *", "Europe/Paris", "2025-10-26T00:30", "2025-10-27T01:30"),
+        ("30 2 * * *", "Europe/Paris", "2025-10-26T01:15", "2025-10-27T01:30"),
         ("30 seconds", None, "2025-03-04T08:15", "2025-03-04T08:15:30"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import time
 from typing import Any
 
@@ -72,10 +73,12 @@ def signed(secret: str, body: bytes, prefix: str = "sha256=") -> dict[str, str]:
         (b"", "application/json", ""),
         (b"\xff\xfe", "application/octet-stream", "\ufffd\ufffd"),
         (b"[NaN]", "application/json", "[NaN]"),
+        (b"[" * 200 + b"]" * 200, "application/json", json.loads("[" * 200 + "]" * 200)),
+        (b"[" * 300 + b"]" * 300, "application/json", "[" * 300 + "]" * 300),
     ],
 )
 def test_any_body_of_any_type_is_taken(stoa: Stoa, admin: Person, desk: App, body: bytes, kind: str, read: Any) -> None:
-    hook = create(admin, f"any {body!r}")
+    hook = create(admin, f"any {body[:20]!r} {len(body)}")
     answer = stoa.client().post(f"/api/v1/hooks/{hook['token']}", content=body, headers={"content-type": kind})
     assert answer.status_code == 200, answer.text
     assert answer.json()["body"] == read
@@ -99,6 +102,7 @@ def test_a_body_that_no_worker_could_be_told_is_too_large(stoa: Stoa, admin: Per
     assert stoa.client().post(url, content=b"x" * (BODY_BYTES_MAX + 1)).status_code == 413
     assert stoa.client().post(url, content=b"x" * BODY_BYTES_MAX).status_code == 200
     assert stoa.client().post(url, content=b'"' + b"x" * (BODY_BYTES_MAX - 2) + b'"').status_code == 200
+    assert stoa.client().post(url, content=b"\xff" * BODY_BYTES_MAX).status_code == 413  # much more as text
 
 
 def test_signatures_count_with_or_without_their_prefix_and_may_be_demanded(
@@ -225,3 +229,15 @@ def test_an_agents_webhook_without_an_agent_is_refused(stoa: Stoa, admin: Person
     answer = stoa.client().post(url, content=b"hello")
     assert (answer.status_code, answer.json()["error"]) == (404, "app 'desk' has no agent")
     assert stoa.sql("SELECT count(*) AS n FROM stoa.jobs WHERE origin = 'webhook'")[0]["n"] == 0
+
+
+def test_an_agent_is_told_no_more_than_it_can_be(stoa: Stoa, admin: Person, host: RunningHost) -> None:
+    build.app(admin, build.entity("things", build.field("name")), app_id="clerk")
+    deployed(
+        admin, "clerk", {"index.ts": "serve({rpc: {}, onAgent: () => 'heard'})", "agent.json": '{"name": "Clerk"}'}
+    )
+    made = admin.data(CREATE, app="clerk", name="tell", method="agent")["createWebhook"]
+    for size, status in ((90_000, 200), (100_000, 413)):
+        assert stoa.client().post(made["url"], content=b"x" * size).status_code == status
+    jobs = admin.client.get("/api/v1/apps/clerk/jobs").json()
+    assert [job["payload"]["message"].count("x") for job in jobs] == [90_000]

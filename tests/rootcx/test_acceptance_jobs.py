@@ -177,6 +177,15 @@ def test_44_crons_that_cannot_be_are_refused(stoa: Stoa, admin: Person, installe
     assert admin.client.get(CRONS).json() == before
 
 
+@pytest.mark.parametrize("schedule", ["", "@daily", "0 0 31 4 *"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_44_no_cron_becomes_one_that_cannot_be(admin: Person, installed: App, schedule: str, enabled: bool) -> None:
+    path = f"{CRONS}/{new_cron(admin, f'becomes-{enabled}-{len(schedule)}')['id']}"
+    before = admin.client.patch(path, json={"enabled": enabled}).json()
+    assert admin.client.patch(path, json={"schedule": schedule}).status_code == 400
+    assert [row for row in admin.client.get(CRONS).json() if row["id"] == before["id"]] == [before]
+
+
 def test_45_crons_of_others_take_a_right_of_their_own(stoa: Stoa, admin: Person, installed: App) -> None:
     keys = [f"app:atelier:cron.{verb}" for verb in ("read", "write", "trigger")]
     one, other = build.reader(stoa, admin, *keys), build.reader(stoa, admin, *keys)

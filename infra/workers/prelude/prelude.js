@@ -7,6 +7,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { format } from "node:util";
 
 const LINE_BYTES_MAX = 2 ** 20;
+const ERROR_CHARS_MAX = 8192;
+const HALF = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g; // of a character: JSON.stringify spells those so, and only those
 const SPOKEN = new Set([
   "discover", "rpc_response", "job_result", "log", "event", "agent_chunk", "agent_done", "agent_error",
   "agent_tool_call", "agent_session_compacted", "collection_op", "sql_query", "sql_begin", "sql_exec", "sql_commit",
@@ -26,12 +28,12 @@ let asked = 0;
 // Speaking.
 
 function write(line) {
-  let bytes = encoder.encode(line + "\n");
+  let bytes = encoder.encode(`\n${line}\n`); // the app may have written a part of a line itself; empty ones are ignored
   while (bytes.length) bytes = bytes.subarray(Deno.stdout.writeSync(bytes));
 }
 
 function say(message) {
-  const line = JSON.stringify(message);
+  const line = JSON.stringify(message).replace(HALF, "$1\ufffd");
   if (line.length > LINE_BYTES_MAX / 4 && encoder.encode(line).length >= LINE_BYTES_MAX) {
     throw new Error(`a message of more than ${LINE_BYTES_MAX} bytes`);
   }
@@ -39,7 +41,8 @@ function say(message) {
 }
 
 function said(problem) {
-  return problem instanceof Error ? problem.message : String(problem);
+  const text = String(problem?.message || problem?.name || problem);
+  return text.length > ERROR_CHARS_MAX ? text.slice(0, ERROR_CHARS_MAX) : text;
 }
 
 const LEVELS = { log: "info", info: "info", warn: "warn", error: "error", debug: "debug", trace: "debug" };
@@ -74,7 +77,7 @@ function ask(message) {
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
     try {
-      say({ ...message, id, request_id: request.getStore() });
+      say({ type: message.type, id, request_id: request.getStore(), ...message });
     } catch (problem) {
       waiting.delete(id);
       reject(problem);

@@ -31,7 +31,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 LINE_BYTES_MAX = 2**20
+ERROR_CHARS_MAX = 8192
 THREADS = 8
+MISTAKES = (Exception, asyncio.CancelledError)  # of one handler: what it awaits may have been cancelled, it was not
 
 _request = contextvars.ContextVar("request", default=None)
 _speaking = threading.Lock()
@@ -44,9 +46,11 @@ _threads = ThreadPoolExecutor(THREADS)
 
 
 def _say(message):
-    line = json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    line = text.encode(errors="replace") + b"\n"
     if len(line) > LINE_BYTES_MAX:
         raise ValueError(f"a message of more than {LINE_BYTES_MAX} bytes")
+    line = b"\n" + line  # the app may have written a part of a line itself; empty ones are ignored
     with _speaking:
         while line:
             line = line[os.write(1, line) :]
@@ -95,11 +99,11 @@ class _Printed(io.TextIOBase):
         return True
 
 
-async def _ask(**message):
+async def _ask(type, **message):
     id = f"w{uuid.uuid4().hex}"
     _waiting[id] = answer = _loop.create_future()
     try:
-        _say({**message, "id": id, "request_id": _request.get()})
+        _say({"type": type, "id": id, "request_id": _request.get(), **message})
         answered = await answer
     finally:
         del _waiting[id]
@@ -170,10 +174,17 @@ async def _within(request, coroutine):
     return await coroutine
 
 
+def _outcome(handler, arguments):
+    try:
+        return handler(*arguments)
+    except StopIteration as problem:  # no future takes it: whoever waits would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from problem
+
+
 async def _call(handler, *arguments):
     if inspect.iscoroutinefunction(handler):
         return await handler(*arguments)
-    outcome = await _loop.run_in_executor(_threads, contextvars.copy_context().run, handler, *arguments)
+    outcome = await _loop.run_in_executor(_threads, contextvars.copy_context().run, _outcome, handler, arguments)
     return await outcome if inspect.isawaitable(outcome) else outcome
 
 
@@ -184,7 +195,7 @@ async def _serve_rpc(message):
             raise LookupError(f"unknown method: {message['method']}")
         result = await _call(handler, message["params"], message["caller"], Context())
         _say({"type": "rpc_response", "id": message["id"], "result": result})
-    except Exception as problem:
+    except MISTAKES as problem:
         _say({"type": "rpc_response", "id": message["id"], "error": _text(problem)})
 
 
@@ -193,7 +204,7 @@ async def _serve_job(message):
         handler = _handlers.get("on_job")
         result = await _call(handler, message["payload"], message.get("caller"), Context()) if handler else {"ok": True}
         _say({"type": "job_result", "id": message["id"], "result": result})
-    except Exception as problem:
+    except MISTAKES as problem:
         _say({"type": "job_result", "id": message["id"], "error": _text(problem)})
 
 
@@ -235,14 +246,14 @@ async def _serve_agent(message):
         done = {"response": done} if isinstance(done, str) else done or {}
         told = {"response": done.get("response", ""), "tokens": done.get("tokens")}
         _say({"type": "agent_done", "invoke_id": invoke_id, **told})
-    except Exception as problem:
+    except MISTAKES as problem:
         _say({"type": "agent_error", "invoke_id": invoke_id, "error": _text(problem)})
     finally:
         del _runs[invoke_id]
 
 
 def _text(problem):
-    return str(problem) or type(problem).__name__
+    return str(problem)[:ERROR_CHARS_MAX] or type(problem).__name__
 
 
 async def _discovered(message):
