@@ -130,6 +130,7 @@ async def _portion(ctx: Ctx, what: Merge, begin: int, end: int) -> list[Merged]:
         rows = await ctx.fetch(_statement(what, begin, end))
     except StatementRefused as refused:
         await ctx.fetch(Statement("ROLLBACK TO SAVEPOINT portion"))
+        await ctx.fetch(Statement("RELEASE SAVEPOINT portion"))  # each that stays open makes the next ones slower
         if begin < end:
             middle = (begin + end) // 2
             return [*await _portion(ctx, what, begin, middle), *await _portion(ctx, what, middle + 1, end)]
