@@ -129,6 +129,16 @@ def test_other_tables_than_commas_make(depot: Collections) -> None:
     assert found == {"a,b": 1, "c": 2, "d": 3, "e": None, "f": None}
 
 
+def test_the_delimiter_is_found_in_the_header_and_not_in_what_is_quoted_or_above_it(depot: Collections) -> None:
+    mapping = {"weight, in kg": "weight", "kind, of, parcel": "kind", "code": "code"}
+    table = '"weight, in kg";"kind, of, parcel";code\n1;box;a\n'
+    assert counted(csv_of(depot, table, mapping=mapping))[:3] == ("DONE", 1, 1)
+    late = csv_of(depot, "\n\n \ncode;weight\nb;x\nc;2\n", skipBad=True)
+    assert (counted(late), wrong(late)) == (("DONE", 2, 1, 0, 1), [(1, 5, "weight", "INVALID_INPUT")])
+    assert codes(depot) == ["a", "c"]
+    assert counted(csv_of(depot, "\n \n")) == ("DONE", 0, 0, 0, 0)
+
+
 def test_columns_are_mapped_left_out_and_never_guessed(depot: Collections) -> None:
     text = "Code,Gewicht,Notes\na,1,x\n"
     mapping = {"Code": "code", "Gewicht": "weight", "Notes": None}
@@ -364,6 +374,14 @@ def test_only_what_is_there_is_updated(depot: Collections) -> None:
     assert done["rows"] == [{"row": 1, "action": "UPDATE", "recordId": first["id"]}]
     found = depot.query("parcels")["data"]
     assert [(row["code"], row["weight"], row["sent"]) for row in found] == [("a", None, True)]
+
+
+def test_a_key_that_cannot_be_one_is_told_of_its_row(depot: Collections) -> None:
+    made = depot.create("parcels", code="a")["id"]
+    done = csv_of(depot, f"id,weight\n{made},7\nnone,8\n", write="UPDATE", key="id", skipBad=True)
+    assert counted(done) == ("DONE", 2, 0, 1, 1)
+    assert wrong(done) == [(2, 3, "id", "INVALID_INPUT")]
+    assert depot.query("parcels")["data"][0]["weight"] == 7
 
 
 def test_a_key_is_a_unique_field_and_only_for_updates(depot: Collections) -> None:
