@@ -150,7 +150,7 @@ class PdfWriter:
         for document in documents:
             record = orjson.loads(document)
             cells = (cell_text(record[column.name], guard=False) for column in self._sheet.columns)
-            self._records.append([self._printable(cell) for cell in cells])
+            self._records.append([self._printable(_begin_of(cell, self.CHARS_MOST * self.LINES_MAX)) for cell in cells])
         return b""
 
     def end(self) -> Iterator[bytes]:
@@ -204,3 +204,7 @@ class PdfWriter:
     def _printable(self, text: str) -> str:
         """The text with what the font can show of it: alphabets, and no signs of the east of Asia."""
         return text if text.isascii() else "".join(c if ord(c) in self._signs else UNKNOWN for c in text)
+
+
+def _begin_of(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[:chars]} ..."
