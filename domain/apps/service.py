@@ -91,6 +91,9 @@ async def install(ctx: Ctx, source: object, *, accept_loss: bool = False) -> Ins
     if not accept_loss:
         refuse_loss(manifest, steps)
     await carry_out(ctx, manifest.app_id, steps)
+    for step in steps:
+        if step.change == "rename_table" and step.before is not None:
+            await attached.rename(ctx, manifest.app_id, step.before, step.entity)
     app = await ctx.add(_new_app(ctx, manifest)) if there is None else await _rewritten(ctx, there, manifest)
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
