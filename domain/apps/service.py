@@ -28,6 +28,7 @@ from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.model import DEFAULT_TENANT
 from domain.kernel.unit import Statement
+from domain.records.declared import policies_mark
 from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, weighed
 from domain.records.types import SecretType
@@ -103,7 +104,7 @@ async def install(ctx: Ctx, source: object, *, accept_loss: bool = False) -> Ins
     code = await workers.deployment(ctx, app.id, Part.BACKEND)
     await agents.follow(ctx, app, None if code is None else code.agent)
     ctx.changed_apps.add(app.id)
-    ctx.emit(AppChanged(app.id))
+    ctx.emit(AppChanged(app.id, policies_mark(manifest.types)))
     return Installed(app, there is None, steps)
 
 
@@ -242,4 +243,4 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     await app_files.forget(ctx, app_id)
     await attached.forget_app(ctx, app_id)
     ctx.changed_apps.add(app_id)
-    ctx.emit(AppChanged(app_id))
+    ctx.emit(AppChanged(app_id, None))
