@@ -18,6 +18,7 @@ from weakref import WeakSet
 import orjson
 import redis.asyncio as redis
 
+from domain.apps.events import AppChanged
 from domain.kernel.errors import Gone, Invalid, Unavailable
 from domain.kernel.events import LOGGED, RecordChange, Watch, place_of
 from domain.kernel.unit import Statement, StatementRefused
@@ -257,8 +258,19 @@ class OutboxFeed:
         if row["app_id"] is not None:
             await self._tell(row)
         elif row["payload"] is not None:
-            self._hear(row["tenant_id"], row["kind"], orjson.loads(row["payload"]))
+            payload = orjson.loads(row["payload"])
+            if row["kind"] == AppChanged.kind:
+                self._refuse_former(row["tenant_id"], payload)
+            self._hear(row["tenant_id"], row["kind"], payload)
         self._position = position
+
+    def _refuse_former(self, tenant_id: UUID, app: Mapping[str, Any]) -> None:
+        """End who listens under policies that the app has no more: what they may be told was settled by those."""
+        for topic, listeners in self._listeners.items():
+            for listener in list(listeners) if topic[:2] == (tenant_id, app["app_id"]) else ():
+                if listener.watch.policies != app.get("policies"):  # older servers say none
+                    listener.end(Gone("the policies of the app have changed; subscribe anew from the last cursor"))
+                    self.leave(listener)
 
     async def _tell(self, row: Mapping[str, Any]) -> None:
         """Tell the change to every listener it concerns; those that join while we ask are asked about as well."""

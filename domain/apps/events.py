@@ -8,7 +8,8 @@ from domain.kernel.events import Event
 
 @dataclass(frozen=True)
 class AppChanged(Event):
-    """An app was installed, changed or uninstalled."""
+    """An app was installed, changed or uninstalled. `policies` is the mark of those it has now, None without an app."""
 
     kind: ClassVar[str] = "app.changed"
     app_id: str
+    policies: str | None

@@ -28,6 +28,7 @@ from domain.kernel.ctx import Ctx
 from domain.kernel.errors import Denied, Invalid, Missing
 from domain.kernel.model import DEFAULT_TENANT
 from domain.kernel.unit import Statement
+from domain.records.declared import policies_mark
 from domain.records.naming import bounded, quoted
 from domain.records.plan import Step, weighed
 from domain.records.types import SecretType
@@ -91,6 +92,9 @@ async def install(ctx: Ctx, source: object, *, accept_loss: bool = False) -> Ins
     if not accept_loss:
         refuse_loss(manifest, steps)
     await carry_out(ctx, manifest.app_id, steps)
+    for step in steps:
+        if step.change == "rename_table" and step.before is not None:
+            await attached.rename(ctx, manifest.app_id, step.before, step.entity)
     app = await ctx.add(_new_app(ctx, manifest)) if there is None else await _rewritten(ctx, there, manifest)
     await access.register_keys(ctx, app.id, _keys(manifest))
     await access.make_app_admin(ctx, app.id, user_id)
@@ -100,7 +104,7 @@ async def install(ctx: Ctx, source: object, *, accept_loss: bool = False) -> Ins
     code = await workers.deployment(ctx, app.id, Part.BACKEND)
     await agents.follow(ctx, app, None if code is None else code.agent)
     ctx.changed_apps.add(app.id)
-    ctx.emit(AppChanged(app.id))
+    ctx.emit(AppChanged(app.id, policies_mark(manifest.types)))
     return Installed(app, there is None, steps)
 
 
@@ -239,4 +243,4 @@ async def uninstall(ctx: Ctx, app_id: str) -> None:
     await app_files.forget(ctx, app_id)
     await attached.forget_app(ctx, app_id)
     ctx.changed_apps.add(app_id)
-    ctx.emit(AppChanged(app_id))
+    ctx.emit(AppChanged(app_id, None))

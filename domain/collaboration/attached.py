@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, delete, or_
+from sqlalchemy import Select, delete, or_, update
 
 from domain.collaboration.model import Association, Comment, OfRecord, RecordShare, SavedView
 from domain.kernel.ctx import Ctx
@@ -32,6 +32,18 @@ def of(ctx: Ctx, model: type[M], subject: Subject) -> Select[M]:
     """A select of the rows that belong to the record."""
     rows: Select[M] = ctx.visible(model)  # type: ignore[type-var]
     return rows.filter_by(**place(subject))
+
+
+async def rename(ctx: Ctx, app_id: str, former: str, entity: str) -> None:
+    """Keep what belongs to the records of an entity that is called otherwise now, and its views."""
+    models: tuple[type[Any], ...] = (*ATTACHED, SavedView)
+    for model in models:
+        of_entity = (model.tenant_id == ctx.tenant_id, model.app_id == app_id, model.entity == former)
+        await ctx.execute(update(model).where(*of_entity).values(entity=entity))
+    to_entity = (Association.to_app_id == app_id) & (Association.to_entity == former)
+    await ctx.execute(
+        update(Association).where(Association.tenant_id == ctx.tenant_id, to_entity).values(to_entity=entity)
+    )
 
 
 async def forget_app(ctx: Ctx, app_id: str) -> None:

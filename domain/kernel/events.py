@@ -64,7 +64,8 @@ class Watch:
     over that row, with the parameters `args` from `$1` on. They are asked of the record before and after the change,
     in one statement; a change is told where `matches` and `visible` hold for one of the two (None: they always do). A
     record that isn't `visible` is told as if it weren't there, any other one as `document` shows it: JSON text, or
-    None for the record as it was logged.
+    None for the record as it was logged. `policies` is the mark of the policies that all this was made of: with other
+    ones it is not to be told of any more.
     """
 
     tenant_id: UUID
@@ -75,6 +76,7 @@ class Watch:
     visible: str | None = None
     document: str | None = None
     args: tuple[object, ...] = ()
+    policies: str | None = None
 
     @property
     def asks(self) -> bool:

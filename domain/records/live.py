@@ -26,7 +26,8 @@ def watch_of(schema: AppSchema, entity: ObjectType, where: Condition = ALWAYS) -
         visible = None if guard.rows == ALWAYS else condition(guard.raw, guard.rows, params)
         shown = through(entity, document(entity, logged=True), params) if guard.partial else None
     row = logged_row(schema, entity if guard is None else guard.entity)
-    return Watch(schema.tenant_id, schema.app_id, entity.name, row, matches, visible, shown, args=tuple(params.values))
+    args, mark = tuple(params.values), schema.policies_mark
+    return Watch(schema.tenant_id, schema.app_id, entity.name, row, matches, visible, shown, args, mark)
 
 
 async def watch(ctx: Ctx, app_id: str, entity: str, where: Any, dialect: Dialect) -> Watch:

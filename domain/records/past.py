@@ -14,6 +14,7 @@ from uuid import UUID
 
 from domain.kernel.rawjson import RawJson
 from domain.records.declared import SYSTEM_FIELDS, ObjectType
+from domain.records.opening import Opened
 from domain.records.sql import Params
 from domain.records.types import MASK
 
@@ -76,6 +77,18 @@ def entry(row: Mapping[str, Any]) -> Entry:
         delegator_id=row["delegator_id"],
         door=row["door"],
     )
+
+
+def whole(entity: ObjectType) -> ObjectType:
+    """The entity as it is declared, whoever looks at it."""
+    return entity if entity.guard is None else entity.guard.entity
+
+
+def of_entity(at: Opened, params: Params, alias: str = ENTRY) -> str:
+    """SQL: an entry is of a record of this entity, under the name it has or, as it says itself, had."""
+    former = at.entity.renamed_from
+    names = [at.entity.name, *([former] if former is not None and former not in at.schema.types else [])]
+    return f"{alias}.entity IN ({', '.join(params.add(name, 'text') for name in names)})"
 
 
 def declared(entity: ObjectType, params: Params) -> str:

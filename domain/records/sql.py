@@ -139,10 +139,27 @@ def logged_row(schema: AppSchema, entity: ObjectType) -> str:
     It fails for a record that was logged when its fields were declared otherwise.
     """
     columns = [(literal(name), declared.type) for name, declared in entity.stored.items()]
-    forms = [(name, type.read_back(f"({LOGGED} ->> {name})")) for name, type in columns]
+    forms = [(name, type.read_back(f"({today(entity, LOGGED)} ->> {name})")) for name, type in columns]
     pairs = ", ".join(f"{name} : {form}" for name, form in forms if form is not None)
-    record = f"{LOGGED} || JSON_OBJECT({pairs} RETURNING jsonb)" if pairs else LOGGED
+    logged = today(entity, LOGGED)
+    record = f"{logged} || JSON_OBJECT({pairs} RETURNING jsonb)" if pairs else logged
     return f"jsonb_populate_record(NULL::{relation(schema, entity)}, {record}) {ROW}"
+
+
+def today(entity: ObjectType, record: str) -> str:
+    """A record of the log with its fields under the names they have today, if the declaration says the former ones.
+
+    `entity` is the whole of it, with no field left out that somebody may not see.
+    """
+    former = [(field.renamed_from, field.name) for field in entity.stored.values() if field.renamed_from is not None]
+    if not former:
+        return record
+    names = ", ".join(f"({literal(before)}, {literal(now)})" for before, now in former)
+    return (
+        "(SELECT jsonb_object_agg(coalesce(n.today, k.key), k.value) "
+        f"FROM jsonb_each({record}) k LEFT JOIN (VALUES {names}) n (former, today) "
+        f"ON n.former = k.key AND NOT {record} ? n.today)"
+    )
 
 
 def value(declared: DeclaredField, alias: str) -> str:

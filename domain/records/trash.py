@@ -21,10 +21,10 @@ from domain.kernel.rawjson import RawJson
 from domain.kernel.unit import Statement
 from domain.records import service
 from domain.records.opening import Opened, opened, record_id
-from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, declared, entry, shown
+from domain.records.past import ENTRY, ENTRY_COLUMNS, TRASH_KEPT, Entry, declared, entry, of_entity, shown, whole
 from domain.records.policies import Guard
 from domain.records.refusals import refused_as_declared
-from domain.records.sql import Params, condition, logged_row
+from domain.records.sql import Params, condition, logged_row, today
 
 PURGED_AT_ONCE = 1000
 
@@ -136,9 +136,10 @@ class _Wanted:
 
 async def _entries(ctx: Ctx, at: Opened, wanted: _Wanted) -> list[Entry]:
     params = Params()
+    record = today(whole(at.entity), f"{ENTRY}.old_record")
     sql = (
-        f"SELECT {ENTRY}.id AS entry_id, {ENTRY_COLUMNS}, "
-        f"{shown(f'{ENTRY}.old_record', declared(at.entity, params))} {_source(ctx, at, wanted, params)} "
+        f"SELECT {ENTRY}.id AS entry_id, {ENTRY_COLUMNS}, {shown(record, declared(at.entity, params))} "
+        f"{_source(ctx, at, wanted, params)} "
         f"ORDER BY {ENTRY}.id DESC LIMIT {params.add(wanted.limit, 'bigint')}"
     )
     return [entry(row) for row in await _fetched(ctx, at, Statement(sql, tuple(params.values)))]
@@ -151,15 +152,15 @@ async def _fetched(ctx: Ctx, at: Opened, statement: Statement) -> Sequence[Mappi
 
 def _source(ctx: Ctx, at: Opened, wanted: _Wanted, params: Params) -> str:
     """Deletions that were the last of their record. What an app had before it was uninstalled is not its any more."""
-    told = [(ctx.tenant_id, "uuid"), (at.schema.app_id, "text"), (at.entity.name, "text")]
-    tenant, app, entity = (params.add(part, type) for part, type in told)
+    tenant, app = params.add(ctx.tenant_id, "uuid"), params.add(at.schema.app_id, "text")
     sql = (
         f"FROM stoa.audit_log {ENTRY} JOIN stoa.apps p ON p.tenant_id = {tenant} AND p.id = {app} "
-        f"WHERE {ENTRY}.tenant_id = {tenant} AND {ENTRY}.app_id = {app} AND {ENTRY}.entity = {entity} "
+        f"WHERE {ENTRY}.tenant_id = {tenant} AND {ENTRY}.app_id = {app} AND {of_entity(at, params)} "
         f"AND {ENTRY}.operation = 'DELETE' AND {ENTRY}.changed_at >= p.created_at "
         f"AND {ENTRY}.changed_at > {params.add(ctx.now - TRASH_KEPT, 'timestamptz')} "
         f"AND NOT EXISTS (SELECT FROM stoa.audit_log l WHERE l.tenant_id = {tenant} "
-        f"AND l.record_id = {ENTRY}.record_id AND l.app_id = {app} AND l.entity = {entity} AND l.id > {ENTRY}.id)"
+        f"AND l.record_id = {ENTRY}.record_id AND l.app_id = {app} "
+        f"AND {of_entity(at, params, 'l')} AND l.id > {ENTRY}.id)"
     )
     if at.entity.guard is not None:
         sql += f" AND {_allowed(at, at.entity.guard, wanted.verb, params)}"

@@ -23,9 +23,11 @@ from domain.records.past import (
     declared,
     entry,
     field_changes,
+    of_entity,
     shown,
+    whole,
 )
-from domain.records.sql import Params
+from domain.records.sql import Params, today
 from domain.records.subject import find
 
 
@@ -113,17 +115,19 @@ async def _numbered(ctx: Ctx, life: _Life, number: int) -> Version:
 
 async def _versions(ctx: Ctx, life: _Life, where: str, value: int | None, limit: int) -> list[Version]:
     params = Params()
-    told = [(ctx.tenant_id, "uuid"), (life.at.schema.app_id, "text"), (life.at.entity.name, "text"), (life.id, "text")]
-    tenant, app, entity, id = (params.add(part, type) for part, type in told)
+    told = [(ctx.tenant_id, "uuid"), (life.at.schema.app_id, "text"), (life.id, "text")]
+    tenant, app, id = (params.add(part, type) for part, type in told)
+    before, after, last = (
+        today(whole(life.at.entity), record) for record in (f"{ENTRY}.old_record", f"{ENTRY}.new_record", AFTERWARDS)
+    )
     made = params.add(life.created_at, "timestamptz")
     names = declared(life.at.entity, params)
     wanted = where.format(None if value is None else params.add(value, "bigint"))
     sql = (
-        f"SELECT v.number, v.entry_id, {ENTRY_COLUMNS}, {shown(AFTERWARDS, names)}, "
-        f"{changed_fields(f'{ENTRY}.old_record', f'{ENTRY}.new_record', names)} "
+        f"SELECT v.number, v.entry_id, {ENTRY_COLUMNS}, {shown(last, names)}, {changed_fields(before, after, names)} "
         f"FROM (SELECT {ENTRY}.id AS entry_id, row_number() OVER (ORDER BY {ENTRY}.id) AS number "
         f"FROM stoa.audit_log {ENTRY} WHERE {ENTRY}.tenant_id = {tenant} AND {ENTRY}.record_id = {id} "
-        f"AND {ENTRY}.app_id = {app} AND {ENTRY}.entity = {entity} "
+        f"AND {ENTRY}.app_id = {app} AND {of_entity(life.at, params)} "
         f"AND ({AFTERWARDS} ->> 'created_at')::timestamptz = {made} "
         f"AND ({ENTRY}.operation IN ('INSERT', 'DELETE') OR {ENTRY}.operation = 'UPDATE' "
         f"AND {ENTRY}.old_record - 'updated_at' <> {ENTRY}.new_record - 'updated_at')) v "

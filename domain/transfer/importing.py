@@ -27,6 +27,7 @@ from domain.kernel.unit import StatementRefused
 from domain.records.declared import Field
 from domain.records.opening import Opened, opened
 from domain.records.service import refuse_missing, row_of
+from domain.records.types import NotOfType
 from domain.storage import objects
 from domain.transfer import merging
 from domain.transfer.cells import Habits, value_of
@@ -276,7 +277,10 @@ class _Job:
         """The key of a row, which may be one that nobody writes: the id of the record it is about."""
         key = self._at.entity.columns[self._wanted.key or ""]
         if key.name not in row and values.get(key.name) is not None:
-            row[key.name] = key.type.stored(values[key.name])
+            try:
+                row[key.name] = key.type.stored(values[key.name])
+            except NotOfType as wrong:
+                raise Invalid(key.name, f"field '{key.name}' {wrong}") from wrong
 
     async def _merged(self, own: Ctx) -> None:
         columns = self._at.entity.columns.values()

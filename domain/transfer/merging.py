@@ -19,7 +19,7 @@ from domain.records.opening import Opened
 from domain.records.plan import default_sql, wanted_marks
 from domain.records.refusals import DeclarationChanged, record_refusal
 from domain.records.service import author
-from domain.records.sql import REFUSED, ROW, Params, changeable, checked, relation, signing
+from domain.records.sql import REFUSED, ROW, Params, changeable, checked, condition, relation, signing
 
 PORTION = 2000  # rows
 WAITING = "import_rows"
@@ -130,6 +130,7 @@ async def _portion(ctx: Ctx, what: Merge, begin: int, end: int) -> list[Merged]:
         rows = await ctx.fetch(_statement(what, begin, end))
     except StatementRefused as refused:
         await ctx.fetch(Statement("ROLLBACK TO SAVEPOINT portion"))
+        await ctx.fetch(Statement("RELEASE SAVEPOINT portion"))  # each that stays open makes the next ones slower
         if begin < end:
             middle = (begin + end) // 2
             return [*await _portion(ctx, what, begin, middle), *await _portion(ctx, what, middle + 1, end)]
@@ -149,7 +150,11 @@ def _statement(what: Merge, begin: int, end: int) -> Statement:
         f"SELECT i.number AS {NUMBER}, i.row AS {VALUES}, v.* "
         f"FROM {WAITING} i CROSS JOIN LATERAL jsonb_to_record(i.row) AS v ({typed}) WHERE {numbers} ORDER BY i.number"
     )
-    met = "false" if what.key is None else f"{ROW}.{quoted(what.key.name)} = s.{quoted(what.key.name)}"
+    met, guard = "false", what.at.entity.guard
+    if what.key is not None:
+        met = f"{ROW}.{quoted(what.key.name)} = s.{quoted(what.key.name)}"
+        if guard is not None and what.write is Write.UPDATE:  # what the caller may not see is not there
+            met = f"{met} AND {condition(guard.raw, guard.rows, params)}"
     clauses, checks = [], []
     if what.write is not Write.INSERT:
         sets = [f"{quoted(field.name)} = {_given(field, ROW)}" for field in what.fields if field != what.key]

@@ -3,8 +3,10 @@
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import IO, Any
 
 from domain.kernel.errors import Invalid
@@ -15,6 +17,7 @@ LINE_CHARS_MAX = 2**20  # of a line, and of a record in JSON
 COLUMNS_MAX = 2000
 BLOCK_BYTES = 2**16
 DELIMITERS = ",;\t|"
+_QUOTED = re.compile(r'"[^"]*"?')
 
 csv.field_size_limit(LINE_CHARS_MAX)
 
@@ -109,10 +112,13 @@ def _bounded(line: str, number: int) -> str:
 
 
 def _csv_rows(lines: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, Sequence[Any]]]:
-    first = next(lines, None)
-    if first is None:
-        return
-    reader = csv.reader(_again(first, lines), delimiter=delimiter or _likely_delimiter(first), strict=True)
+    blanks, header = 0, ""
+    for header in lines:
+        if header.strip():
+            break
+        blanks += 1
+    again = chain(repeat("\n", blanks), [header], lines)
+    reader = csv.reader(again, delimiter=delimiter or _likely_delimiter(header), strict=True)
     while True:
         begins = reader.line_num + 1
         try:
@@ -124,13 +130,8 @@ def _csv_rows(lines: Iterator[str], delimiter: str | None) -> Iterator[tuple[int
         yield begins, cells
 
 
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
-
-
 def _likely_delimiter(header: str) -> str:
-    return max(DELIMITERS, key=header.count)
+    return max(DELIMITERS, key=_QUOTED.sub("", header).count)
 
 
 def _table(rows: Iterator[tuple[int, Sequence[Any]]]) -> Source:

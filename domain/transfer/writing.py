@@ -11,6 +11,8 @@ from domain.transfer.formats import Format, Sheet
 from domain.transfer.guarding import guarded
 from domain.transfer.ports import Tables, TableWriter
 
+NUMBERS = frozenset({"decimal", "percent"})  # texts in JSON, to the digit; -1.50 is no formula
+
 
 def writer(format: Format, sheet: Sheet, tables: Tables) -> TableWriter:
     """A writer of this format."""
@@ -46,10 +48,10 @@ class CsvWriter:
         text = io.StringIO()
         lines = csv.writer(text)
         lines.writerows(self._header())
-        names = [column.name for column in sheet.columns]
+        columns = [(column.name, sheet.guarded and column.kind not in NUMBERS) for column in sheet.columns]
         for document in documents:
             record = json.loads(document)
-            lines.writerow([cell_text(record[name], guard=sheet.guarded) for name in names])
+            lines.writerow([cell_text(record[name], guard=guard) for name, guard in columns])
         return text.getvalue().encode("utf-8", "replace")
 
     def _header(self) -> list[list[str]]:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 STATEMENT_TIMEOUT_MS = 8_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
 ACQUIRE_TIMEOUT_S = 2.0
+FOLLOWED_CHARS = 4 * 2**20  # of rows that are followed, at once
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 70.0  # the last fence, for a server that is gone without a word
 PREPARED_MAX = 256
@@ -243,12 +244,15 @@ class DatabaseUnit:
         await self.run(add)
 
     async def follow(self, statement: Statement, at_once: int) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
-        """The rows of `statement`, so many at a time, by a cursor of a connection of their own."""
+        """The rows of `statement` by a cursor of a connection of their own, so many at a time: fewer of long ones."""
+        take = 1
         try:
             async with self._pool.lent(ACQUIRE_TIMEOUT_S) as connection, connection.transaction(readonly=True):
                 cursor = await connection.cursor(statement.sql, *statement.args)
-                while rows := await cursor.fetch(at_once):
+                while rows := await cursor.fetch(take):
                     yield rows
+                    long = sum(len(value) for row in rows for value in row.values() if isinstance(value, str))
+                    take = min(at_once, 4 * take, 1 + FOLLOWED_CHARS * len(rows) // (long + 1))
         except Exception as error:
             raise translated(error) from error
 

@@ -1,12 +1,13 @@
 """Workbooks by openpyxl, documents by fpdf2. Both are imported when somebody first wants one."""
 
+import json
 import re
+import sys
 import textwrap
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from itertools import count
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -16,10 +17,11 @@ from domain.kernel.errors import Invalid, TooLarge
 from domain.transfer.formats import Format, Sheet
 from domain.transfer.ports import TableWriter
 from domain.transfer.writing import cell_text
+from infra.transfer import workbook
 
 BLOCK_BYTES = 2**18
-UNPACKED_BYTES_MAX = 2**30  # of a workbook, which is a zip
-STRINGS_BYTES_MAX = 128 * 2**20  # of the texts it shares, which are held in memory
+MEMORY_BYTES_MAX = 2**30  # what reading a workbook may take: its shared texts are held in memory
+SHEET_CHARS_MAX = 255  # more than programs let people give a sheet
 FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
 UNKNOWN = "\ufffd"
 CELL_CHARS_MAX = 32_767  # Excel specifications and limits
@@ -34,41 +36,29 @@ class LibraryTables:
         return PdfWriter(sheet) if format is Format.PDF else XlsxWriter(sheet)
 
     def workbook(self, file: IO[bytes], sheet: str | None) -> Iterator[tuple[int, Sequence[Any]]]:
-        """The rows of a sheet, one by one."""
-        import openpyxl
-
-        _refuse_bombs(file)
-        try:
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        except Exception as problem:  # whatever its XML can be wrong in
-            raise Invalid("file", "the file is no workbook that can be read") from problem
-        try:
-            if sheet is not None and sheet not in book.sheetnames:
-                raise Invalid("sheet", f"there is no sheet '{sheet[:80]}'")
-            found = book[sheet] if sheet is not None else book.worksheets[0]
-            rows = found.iter_rows(values_only=True)
-            for number in count(1):
-                try:
-                    row = next(rows, None)
-                except Exception as problem:
-                    raise Invalid("file", f"the sheet cannot be read from row {number} on") from problem
-                if row is None:
-                    return
-                yield number, row
-        finally:
-            book.close()
-
-
-def _refuse_bombs(file: IO[bytes]) -> None:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            parts = {part.filename: part.file_size for part in archive.infolist()}
-    except zipfile.BadZipFile as problem:
-        raise Invalid("file", "the file is no workbook that can be read") from problem
-    finally:
+        """The rows of a sheet that have cells, one by one. They are read beside us, see `infra.transfer.workbook`."""
+        if sheet is not None and len(sheet) > SHEET_CHARS_MAX:
+            raise Invalid("sheet", f"there is no sheet '{sheet[:80]}'")
         file.seek(0)
-    if sum(parts.values()) > UNPACKED_BYTES_MAX or parts.get("xl/sharedStrings.xml", 0) > STRINGS_BYTES_MAX:
-        raise TooLarge("the workbook is too large once it is unpacked", field="file")
+        program = [sys.executable, "-m", workbook.__name__, str(MEMORY_BYTES_MAX), *([] if sheet is None else [sheet])]
+        with Popen(program, stdin=file, stdout=PIPE, stderr=DEVNULL) as reading:
+            try:
+                assert reading.stdout is not None
+                for line in reading.stdout:
+                    if line.startswith(b"{"):
+                        return _refuse(orjson.loads(line))
+                    number, cells = json.loads(line, object_hook=workbook.spoken)
+                    yield number, cells
+            finally:
+                reading.kill()
+        raise TooLarge("the workbook takes too much memory or time to be read", field="file")
+
+
+def _refuse(wrong: Mapping[str, Any]) -> None:
+    """Raises what is wrong with a workbook, if something is."""
+    if wrong:
+        field, message = wrong["field"], wrong["message"]
+        raise TooLarge(message, field=field) if wrong["large"] else Invalid(field, message)
 
 
 class XlsxWriter:
@@ -160,7 +150,7 @@ class PdfWriter:
         for document in documents:
             record = orjson.loads(document)
             cells = (cell_text(record[column.name], guard=False) for column in self._sheet.columns)
-            self._records.append([self._printable(cell) for cell in cells])
+            self._records.append([self._printable(_begin_of(cell, self.CHARS_MOST * self.LINES_MAX)) for cell in cells])
         return b""
 
     def end(self) -> Iterator[bytes]:
@@ -214,3 +204,7 @@ class PdfWriter:
     def _printable(self, text: str) -> str:
         """The text with what the font can show of it: alphabets, and no signs of the east of Asia."""
         return text if text.isascii() else "".join(c if ord(c) in self._signs else UNKNOWN for c in text)
+
+
+def _begin_of(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[:chars]} ..."

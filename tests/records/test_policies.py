@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -511,6 +512,20 @@ def test_exports_and_imports_go_as_far_as_policies(sales: Sales) -> None:
     assert [error["row"] for error in done["errors"]] == [2, 4]
     assert all("your policies" in error["message"] for error in done["errors"])
     assert {row["name"]: row["amount"] for row in sales.app.query("deals")["data"]} == {"a": 5, "b": 2, "c": None}
+
+
+def test_an_import_of_changes_takes_what_is_hidden_for_not_there(sales: Sales) -> None:
+    here, member = project(sales), sales.person("read:team", "update:team")
+    sales.join(member, here)
+    seen, hidden = sales.deal("a", project_id=here, amount=1), sales.deal("b", amount=2)
+    take = """mutation($app: ID!, $rows: [JSONObject!]!, $key: String!) {
+        importRecords(app: $app, entity: "deals", rows: $rows, write: UPDATE, key: $key, skipBad: true) {
+            import {updated skipped failed}}}"""
+    for key, values in (("name", ("a", "b", "none")), ("id", (seen["id"], hidden["id"], str(uuid4())))):
+        given = [{key: value, "amount": 7} for value in values]
+        done = member.data(take, app=sales.app.app_id, rows=given, key=key)["importRecords"]["import"]
+        assert done == {"updated": 1, "skipped": 2, "failed": 0}
+    assert {row["name"]: row["amount"] for row in sales.app.query("deals")["data"]} == {"a": 7, "b": 2}
 
 
 def test_search_knows_only_what_is_shown(stoa: Stoa, admin: Person) -> None:

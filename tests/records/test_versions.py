@@ -23,6 +23,8 @@ DIFFERENCES = """
 query($app: ID!, $id: ID!, $older: Int!, $newer: Int!) {
   recordDifferences(app: $app, entity: "parcels", id: $id, older: $older, newer: $newer) { field before after }
 }"""
+TRASH = 'query($app: ID!) { trashedRecords(app: $app, entity: "boxes") { nodes { id record } } }'
+TAKE_BACK = 'mutation($app: ID!, $id: ID!) { restoreRecord(app: $app, entity: "boxes", id: $id) }'
 PARCELS = build.entity(
     "parcels",
     build.field("code", required=True),
@@ -130,6 +132,39 @@ def test_versions_follow_the_declaration_of_today(admin: Person) -> None:
     restored = admin.data(RESTORE, app=parcels.app_id, entity="parcels", id=made["id"], number=1)
     record = restored["restoreRecordVersion"]
     assert (record["code"], record["new"], record["n"]) == ("a", "kept", "7")
+
+
+def test_what_was_under_another_name_is_read_under_that_of_today(admin: Person, stoa: Stoa) -> None:
+    secret = {"name": "open", "can": ["read", "delete"], "where": {"secret": {"ne": True}}}
+    fields = (build.field("code", required=True), build.field("kept"))
+    parcels = build.app(admin, build.entity("parcels", *fields, build.field("closed", "boolean"), trash=True),
+                        dialect="stoa")  # fmt: skip
+    made = parcels.create("parcels", code="a", kept="k")
+    change(parcels, made["id"], code="b")
+    for values in ({"code": "gone", "closed": False}, {"code": "hidden", "closed": True}):
+        gone = parcels.create("parcels", **values)
+        admin.client.delete(parcels.path("parcels", gone["id"]))
+        if not values["closed"]:
+            back = gone["id"]
+    fields = (
+        build.field("name", required=True, renamedFrom="code"),
+        build.field("kept"),
+        build.field("code", "number"),
+    )
+    boxes = build.entity("boxes", *fields, build.field("secret", "boolean", renamedFrom="closed"), trash=True,
+                         renamedFrom="parcels", policies=[secret])  # fmt: skip
+    changed = build.manifest(boxes, app_id=parcels.app_id, dialect="stoa")
+    assert admin.client.post("/api/v1/apps", json=changed).status_code == 200
+    asked = {"app": parcels.app_id, "entity": "boxes", "id": made["id"]}
+    newest, first = admin.data(VERSIONS, **asked)["recordVersions"]["nodes"]
+    assert [(one["record"]["name"], one["record"]["code"]) for one in (newest, first)] == [("b", None), ("a", None)]
+    assert newest["changes"] == [{"field": "name", "before": "a", "after": "b"}]
+    restored = admin.data(RESTORE, number=1, **asked)["restoreRecordVersion"]
+    assert (restored["name"], restored["kept"], restored["code"]) == ("a", "k", None)
+    keys = (f"app:{parcels.app_id}:boxes.{verb}:open" for verb in ("read", "delete"))
+    found = build.reader(stoa, admin, *keys).data(TRASH, app=parcels.app_id)["trashedRecords"]["nodes"]
+    assert [(one["id"], one["record"]["name"]) for one in found] == [(back, "gone")]
+    assert admin.data(TAKE_BACK, app=parcels.app_id, id=back)["restoreRecord"]["name"] == "gone"
 
 
 def test_a_version_that_does_not_fit_any_more_is_refused_and_changes_nothing(admin: Person) -> None:

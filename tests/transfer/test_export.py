@@ -15,6 +15,7 @@ import pytest
 from tests import build
 from tests.build import Collections
 from tests.harness import Person, Stoa
+from tests.transfer.test_large_imports import watched
 
 EXPORT = """
 query($app: ID!, $entity: String!, $format: TransferFormat! = CSV, $where: JSONObject, $orderBy: String,
@@ -82,6 +83,26 @@ def test_csv_holds_every_record_and_no_formula(shop: Collections) -> None:
 def test_csv_can_be_had_as_it_is(shop: Collections) -> None:
     asked = {"columns": ["price", "name"], "guarded": False, "header": False, "orderBy": "name", "first": 2}
     assert lines(exported(shop, **asked)) == [["", "'=1+1"], ["1e+300", "=1+1"]]
+
+
+def test_a_number_is_no_formula(admin: Person) -> None:
+    fields = [build.field("price", "decimal", scale=2), build.field("share", "percent"), build.field("note")]
+    app = build.app(admin, build.entity("goods", *fields), dialect="stoa")
+    app.create("goods", price="-1.50", share="-3", note="-1.50")
+    answer = exported(app, columns=["price", "share", "note"])
+    assert lines(answer)[1] == ["-1.50", "-3.0000", "'-1.50"]
+
+
+@pytest.mark.parametrize("format", ["ndjson", "pdf"])
+def test_long_records_are_not_held_many_at_once(stoa: Stoa, admin: Person, format: str) -> None:
+    app = build.app(admin, build.entity("goods", build.field("text")))
+    stoa.sql(f"INSERT INTO {app.app_id}.goods (text) SELECT repeat('words ', 200000) FROM generate_series(1, 200) n")
+    with watched() as growth:
+        where = f"{stoa.base_url}/records/{app.app_id}/goods/export?format={format}"
+        with httpx.stream("GET", where, headers=admin.client.headers, timeout=60) as answer:
+            sent = sum(map(len, answer.iter_raw()))
+    assert (answer.status_code, sent > 240_000_000) == (200, format == "ndjson")
+    assert growth[0] < 100 * 2**20
 
 
 def test_a_condition_may_hold_any_number(shop: Collections) -> None:

@@ -3,6 +3,8 @@
 import io
 import json
 import time
+import zipfile
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from uuid import uuid4
 
 import httpx
 import openpyxl
+import openpyxl.chart
 import pytest
 
+from infra.transfer import tables
 from tests import build
 from tests.build import Collections
 from tests.graph.listening import listening
 from tests.harness import Person, Stoa
+from tests.transfer.test_large_imports import watched
 
 AIRPORTS = Path(__file__).parents[1] / "data" / "airports.csv"
 IMPORT = """
@@ -129,6 +134,16 @@ def test_other_tables_than_commas_make(depot: Collections) -> None:
     assert found == {"a,b": 1, "c": 2, "d": 3, "e": None, "f": None}
 
 
+def test_the_delimiter_is_found_in_the_header_and_not_in_what_is_quoted_or_above_it(depot: Collections) -> None:
+    mapping = {"weight, in kg": "weight", "kind, of, parcel": "kind", "code": "code"}
+    table = '"weight, in kg";"kind, of, parcel";code\n1;box;a\n'
+    assert counted(csv_of(depot, table, mapping=mapping))[:3] == ("DONE", 1, 1)
+    late = csv_of(depot, "\n\n \ncode;weight\nb;x\nc;2\n", skipBad=True)
+    assert (counted(late), wrong(late)) == (("DONE", 2, 1, 0, 1), [(1, 5, "weight", "INVALID_INPUT")])
+    assert codes(depot) == ["a", "c"]
+    assert counted(csv_of(depot, "\n \n")) == ("DONE", 0, 0, 0, 0)
+
+
 def test_columns_are_mapped_left_out_and_never_guessed(depot: Collections) -> None:
     text = "Code,Gewicht,Notes\na,1,x\n"
     mapping = {"Code": "code", "Gewicht": "weight", "Notes": None}
@@ -174,6 +189,59 @@ def test_a_workbook_comes_in_with_its_own_kinds_of_values(depot: Collections) ->
     assert [found["7"][name] for name in ("weight", "sent", "day")] == [1000, False, "2025-03-05"]
     missing = send(depot, "parcels.xlsx", file.getvalue(), sheet="none")
     assert (missing.status_code, missing.json()["error"]["field"]) == (400, "sheet")
+
+
+def changed_workbook(rows: list[list[Any]], change: Callable[[str], str], part: str = "sheet1.xml") -> bytes:
+    """A workbook of which a part was changed by hand."""
+    book, file, changed = openpyxl.Workbook(), io.BytesIO(), io.BytesIO()
+    for row in rows:
+        book.worksheets[0].append(row)
+    book.save(file)
+    with zipfile.ZipFile(file) as before, zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            text = before.read(name)
+            after.writestr(name, change(text.decode()) if name.endswith(part) else text)
+    return changed.getvalue()
+
+
+@pytest.mark.parametrize("said", ["A1", "A1:A2", "A1:XFD1048576", "A1:B3"])
+def test_what_a_workbook_says_of_its_size_is_not_believed(depot: Collections, said: str) -> None:
+    rows = [["code", "weight"], ["a", 1], ["b", 2]]
+    file = changed_workbook(rows, lambda text: text.replace('ref="A1:B3"', f'ref="{said}"'))
+    assert counted(send(depot, "x.xlsx", file).json()["import"]) == ("DONE", 2, 2, 0, 0)
+    assert {row["code"]: row["weight"] for row in depot.query("parcels")["data"]} == {"a": 1, "b": 2}
+
+
+def test_a_row_beyond_all_sheets_is_refused_in_time(depot: Collections) -> None:
+    far = str(2**31)
+    file = changed_workbook(
+        [["code"], ["a"]], lambda text: text.replace('r="2"', f'r="{far}"').replace('"A2"', f'"A{far}"')
+    )
+    began = time.monotonic()
+    answer = send(depot, "x.xlsx", file)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (413, "file")
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(("part", "end"), [("styles.xml", "</styleSheet>"), ("sheet1.xml", "</worksheet>")])
+def test_a_workbook_that_takes_all_memory_is_refused_and_takes_none_of_ours(
+    depot: Collections, monkeypatch: pytest.MonkeyPatch, part: str, end: str
+) -> None:
+    monkeypatch.setattr(tables, "MEMORY_BYTES_MAX", 200 * 2**20)
+    file = changed_workbook([["code"], ["a"]], lambda text: text.replace(end, f"{'<x/>' * 3_000_000}{end}"), part)
+    assert len(file) < 100_000
+    with watched() as growth:
+        answer = send(depot, "x.xlsx", file)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (413, "file"), answer.text
+    assert growth[0] < 50 * 2**20
+
+
+def test_a_chart_is_no_sheet(depot: Collections) -> None:
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    book.create_chartsheet("chart").add_chart(openpyxl.chart.BarChart())
+    book.save(file)
+    answer = send(depot, "x.xlsx", file.getvalue(), sheet="chart")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "sheet")
 
 
 def test_what_is_exported_comes_in_again_as_it_was(depot: Collections, admin: Person) -> None:
@@ -364,6 +432,14 @@ def test_only_what_is_there_is_updated(depot: Collections) -> None:
     assert done["rows"] == [{"row": 1, "action": "UPDATE", "recordId": first["id"]}]
     found = depot.query("parcels")["data"]
     assert [(row["code"], row["weight"], row["sent"]) for row in found] == [("a", None, True)]
+
+
+def test_a_key_that_cannot_be_one_is_told_of_its_row(depot: Collections) -> None:
+    made = depot.create("parcels", code="a")["id"]
+    done = csv_of(depot, f"id,weight\n{made},7\nnone,8\n", write="UPDATE", key="id", skipBad=True)
+    assert counted(done) == ("DONE", 2, 0, 1, 1)
+    assert wrong(done) == [(2, 3, "id", "INVALID_INPUT")]
+    assert depot.query("parcels")["data"][0]["weight"] == 7
 
 
 def test_a_key_is_a_unique_field_and_only_for_updates(depot: Collections) -> None:

@@ -216,6 +216,28 @@ def test_a_policy_may_speak_of_what_it_hides(stoa: Stoa, admin: Person) -> None:
         assert told(events, "contactChanged") == {"operation": "CREATED", "record": {"name": "hers"}}
 
 
+@pytest.mark.parametrize("query", ["contactChanged {record {name age}}", "contactsLive {changed {node {name age}}}"])
+def test_a_stream_ends_with_the_policies_it_began_under(stoa: Stoa, admin: Person, query: str) -> None:
+    def declare(app_id: str, *fields: dict[str, Any], hide: list[str]) -> None:
+        policies = [{"name": "all", "can": ["read"], "hide": hide}]
+        declared = entity("contacts", field("name"), field("age", "number"), *fields, policies=policies)
+        manifest = build.manifest(declared, app_id=app_id, dialect="stoa")
+        assert admin.client.post("/api/v1/apps", json=manifest).status_code == 200
+
+    crm = Collections(admin, f"crm_{query[:9].lower()}")
+    declare(crm.app_id, hide=[])
+    person = build.reader(stoa, admin, f"app:{crm.app_id}:contacts.read:all")
+    with listening(stoa, person, f"subscription {{{query}}}", path(crm)) as events:
+        if "Live" in query:
+            told(events, "contactsLive")
+        declare(crm.app_id, field("note"), hide=[])
+        crm.create("contacts", name="Ann", age=1)
+        told(events, query.partition(" ")[0])  # it is told under the same policies, of whatever fields
+        declare(crm.app_id, field("note"), hide=["age"])
+        crm.create("contacts", name="Bob", age=2)
+        assert events.refusal() == "GONE"
+
+
 def test_a_stream_ends_with_the_right_to_it(stoa: Stoa, admin: Person, crm: Collections) -> None:
     person = stoa.person()
     role = build.grant(admin, person, f"app:{crm.app_id}:contacts.read")
