@@ -19,6 +19,7 @@ from domain.kernel.unit import LookUp, Statement
 from infra.postgres.additions import Additions
 from infra.postgres.connections import Connections
 from infra.postgres.faults import is_lost, translated
+from infra.postgres.lanes import Lanes
 from infra.postgres.look_ups import LookUps
 from infra.postgres.reads import Reads
 from infra.postgres.together import Together
@@ -40,30 +41,32 @@ class Database:
     Its own connections go around as they are: no statement that runs on them leaves settings or locks behind.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: Connections, anew: Connections, calling_off: Connections) -> None:
+    def __init__(self, engine: AsyncEngine, lanes: Lanes, anew: Connections, calling_off: Connections) -> None:
         self._engine = engine
         self._anew = anew
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._pool = pool
-        self._shared = Shared(LookUps(pool, ACQUIRE_TIMEOUT_S), Reads(pool, ACQUIRE_TIMEOUT_S), Together(self.fetch))
+        self._lanes = lanes
+        self._shared = Shared(LookUps(lanes.once, ACQUIRE_TIMEOUT_S), Reads(lanes), Together(self.fetch))
         self._calling_off = calling_off
-        self._additions = Additions(pool, ACQUIRE_TIMEOUT_S, calling_off)
+        self._additions = Additions(lanes.once, ACQUIRE_TIMEOUT_S, calling_off)
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
-        """Connect to PostgreSQL, with at most `connections` for records and as many for everything else.
+        """Connect to PostgreSQL, with at most `connections` for records, as many for those that take their time, and
+        as many for everything else.
 
-        And one for what is planned anew, and one to call off what runs on others.
+        And one for what is planned anew without taking its time, and one to call off what runs on others.
         """
-        connect, anew = partial(_connected, url), partial(_connected, url, plan_cache_mode="force_custom_plan")
-        return cls(
-            _engine(url, connections), *(Connections(*one) for one in ((connect, connections), (anew, 1), (connect, 1)))
-        )
+        once = partial(_connected, url, plan_cache_mode="force_generic_plan")
+        each_time = partial(_connected, url, plan_cache_mode="force_custom_plan")
+        lanes = Lanes(Connections(once, connections), Connections(each_time, connections), ACQUIRE_TIMEOUT_S)
+        calling_off = Connections(partial(_connected, url), 1)
+        return cls(_engine(url, connections), lanes, Connections(each_time, 1), calling_off)
 
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
-        await self._pool.close()
+        await self._lanes.close()
         await self._anew.close()
         await self._calling_off.close()
 
@@ -73,19 +76,23 @@ class Database:
         Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
         """
         if writes:
-            return DatabaseUnit(self._engine, self._pool, additions=self._additions if single else None)
-        return DatabaseUnit(self._reading, self._pool, self._shared)
+            return DatabaseUnit(self._engine, self._lanes, additions=self._additions if single else None)
+        return DatabaseUnit(self._reading, self._lanes, self._shared)
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself. Raises StatementRefused, TimedOut, Unavailable."""
-        return await _fetch(self._pool, statement)
+        return await _fetch(self._lanes, statement)
 
     async def fetch_anew(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself, planned for its tables as they are now. Raises as `fetch` does.
 
         A plan that is kept is that of the day it was made: a log that was empty then is looked through from end to end.
         """
-        return await _fetch(self._anew, statement)
+        try:
+            async with self._anew.lent(ACQUIRE_TIMEOUT_S) as connection:
+                return await connection.fetch(statement.sql, *statement.args)
+        except Exception as error:
+            raise translated(error) from error
 
 
 def _connect_options() -> dict[str, Any]:
@@ -136,12 +143,8 @@ def _engine(url: str, connections: int) -> AsyncEngine:
     return engine
 
 
-async def _fetch(pool: Connections, statement: Statement) -> Sequence[Mapping[str, Any]]:
-    try:
-        async with pool.lent(ACQUIRE_TIMEOUT_S) as connection:
-            return await connection.fetch(statement.sql, *statement.args)
-    except Exception as error:
-        raise translated(error) from error
+async def _fetch(lanes: Lanes, statement: Statement) -> Sequence[Mapping[str, Any]]:
+    return await lanes.fetch(statement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +166,12 @@ class DatabaseUnit:
     def __init__(
         self,
         engine: AsyncEngine,
-        pool: Connections,
+        lanes: Lanes,
         shared: Shared | None = None,
         additions: Additions | None = None,
     ) -> None:
         self._engine = engine
-        self._pool = pool
+        self._lanes = lanes
         self._shared = shared
         self._additions = additions  # of one that may come to a single statement
         self._concluded = False
@@ -208,7 +211,7 @@ class DatabaseUnit:
 
     async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`, by itself."""
-        return await _fetch(self._pool, statement)
+        return await _fetch(self._lanes, statement)
 
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What is found for the key: with what others look up, where this unit only reads."""
@@ -224,7 +227,7 @@ class DatabaseUnit:
         if statement.adds is not None:
             rows = await self._additions.rows(statement)
         else:
-            rows = await _fetch(self._pool, statement)
+            rows = await _fetch(self._lanes, statement)
         self._concluded = bool(rows)
         return rows
 
@@ -247,7 +250,10 @@ class DatabaseUnit:
         """The rows of `statement` by a cursor of a connection of their own, so many at a time: fewer of long ones."""
         take = 1
         try:
-            async with self._pool.lent(ACQUIRE_TIMEOUT_S) as connection, connection.transaction(readonly=True):
+            async with (
+                self._lanes.each_time.lent(ACQUIRE_TIMEOUT_S) as connection,
+                connection.transaction(readonly=True),
+            ):
                 cursor = await connection.cursor(statement.sql, *statement.args)
                 while rows := await cursor.fetch(take):
                     yield rows

@@ -1,14 +1,11 @@
 """Reads that wait for a connection: those of one statement with the same values wait, and are run, as one."""
 
 import asyncio
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable
 
 from domain.kernel.unit import Statement
-from infra.postgres.connections import Connections
 from infra.postgres.faults import translated
-
-Rows = Sequence[Mapping[str, Any]]
+from infra.postgres.lanes import Lanes, Rows
 
 
 class Reads:
@@ -20,23 +17,21 @@ class Reads:
     gives up leaves the others as they are.
     """
 
-    def __init__(self, connections: Connections, acquire_timeout_s: float) -> None:
-        self._connections = connections
-        self._acquire_timeout_s = acquire_timeout_s
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
         self._in_line: dict[Hashable, asyncio.Task[Rows]] = {}
 
     async def rows(self, statement: Statement) -> Rows:
         """The rows of the statement. Raises StatementRefused, TimedOut, Unavailable."""
+        values = None if self._lanes.of(statement).at_hand else told_apart(statement.args)
+        if values is None:
+            return await self._lanes.fetch(statement)
+        asked = (statement.sql, values)
+        run = self._in_line.get(asked)
+        if run is None:
+            run = self._in_line[asked] = asyncio.get_running_loop().create_task(self._run(statement, asked))
+            run.add_done_callback(_heard)
         try:
-            values = None if self._connections.at_hand else told_apart(statement.args)
-            if values is None:
-                async with self._connections.lent(self._acquire_timeout_s) as connection:
-                    return await connection.fetch(statement.sql, *statement.args)
-            asked = (statement.sql, values)
-            run = self._in_line.get(asked)
-            if run is None:
-                run = self._in_line[asked] = asyncio.get_running_loop().create_task(self._run(statement, asked))
-                run.add_done_callback(_heard)
             return await asyncio.shield(run)
         except Exception as error:
             raise translated(error) from error
@@ -45,11 +40,10 @@ class Reads:
         """Wait for all who ask the same, and read for them. Who comes after that is not among them."""
         waits = True
         try:
-            async with self._connections.lent(self._acquire_timeout_s) as connection:
+            async with self._lanes.of(statement).lent(self._lanes.acquire_timeout_s) as connection:
                 waits = False
                 del self._in_line[asked]
-                rows: Rows = await connection.fetch(statement.sql, *statement.args)
-                return rows
+                return await self._lanes.run(connection, statement)
         finally:
             if waits:
                 del self._in_line[asked]

@@ -10,6 +10,8 @@ import pytest
 
 from domain.kernel.errors import Unavailable
 from domain.kernel.unit import Statement, StatementRefused
+from infra.postgres import lanes
+from infra.postgres.lanes import Lanes
 from infra.postgres.reads import Reads
 from tests.harness import Databases
 from tests.infra_runtime.watching import Watching
@@ -27,7 +29,7 @@ class Watched(Watching):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.reads = Reads(self.connections, 5)
+        self.reads = Reads(Lanes(self.connections, self.connections, 5))
 
     async def statements(self) -> list[str]:
         """What was sent so far: the driver tells in the loop's next turn."""
@@ -57,7 +59,8 @@ class Watched(Watching):
 
 
 @pytest.fixture
-async def watched(databases: Databases) -> AsyncIterator[Watched]:
+async def watched(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    monkeypatch.setattr(lanes, "SLOW_S", 60)  # what is slow here is meant to be
     watched = Watched(databases.new())
     await watched.execute(
         "CREATE TABLE public.things (n int PRIMARY KEY, name text, owner text);"
@@ -141,7 +144,7 @@ async def test_a_refusal_is_told_to_all_who_asked_and_to_nobody_else(watched: Wa
 
 
 async def test_where_no_connection_comes_free_all_are_told_and_the_next_can_try(watched: Watched) -> None:
-    watched.reads = Reads(watched.connections, 0.1)
+    watched.reads = Reads(Lanes(watched.connections, watched.connections, 0.1))
     await watched.hold()
     found = await asyncio.gather(*await watched.asking(ANN, ANN), return_exceptions=True)
     assert [type(one) for one in found] == [Unavailable] * 2
