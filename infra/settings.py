@@ -232,7 +232,11 @@ class Settings:
     llm_context: int = setting(
         whole_number(512, 2**20), 8192, "tokens that a local model is told at most; it takes memory for all of them"
     )
-    database_connections: int = setting(whole_number(1, 1000), 10, "connections each process keeps at most")
+    database_connections: int = setting(
+        whole_number(1, 1000),
+        10,
+        "connections each process keeps at most for records; it has 1.5 times as many besides",
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

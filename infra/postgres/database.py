@@ -52,14 +52,14 @@ class Database:
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
-        """Connect to PostgreSQL, with at most `connections` for records, as many for those that take their time, and
-        as many for everything else.
+        """Connect to PostgreSQL, with at most `connections` for records, as many for everything else, and half as many
+        for records whose statements take their time.
 
         And one for what is planned anew without taking its time, and one to call off what runs on others.
         """
         once = partial(_connected, url, plan_cache_mode="force_generic_plan")
         each_time = partial(_connected, url, plan_cache_mode="force_custom_plan")
-        lanes = Lanes(Connections(once, connections), Connections(each_time, connections), ACQUIRE_TIMEOUT_S)
+        lanes = Lanes(Connections(once, connections), Connections(each_time, (connections + 1) // 2), ACQUIRE_TIMEOUT_S)
         calling_off = Connections(partial(_connected, url), 1)
         return cls(_engine(url, connections), lanes, Connections(each_time, 1), calling_off)
 
