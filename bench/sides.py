@@ -83,7 +83,7 @@ FIELDS = " ".join(camel(name) for name in crm.CONTACT)
 _GET = f"query($id: ID!) {{ contact(id: $id) {{ {FIELDS} }} }}"
 # What is asked at the same time differs, as it does between people: each list begins somewhere else. Requests that are
 # the same in every word would be answered together, which is a workload of its own.
-_LIST = f"""query($status: String!, $offset: Int!) {{
+_LIST = f"""query($status: ContactStatus!, $offset: Int!) {{
   contacts(where: {{status: {{eq: $status}}}}, orderBy: {{lastName: ASC}}, first: 100, offset: $offset) {{
     nodes {{ {FIELDS} }}
   }}

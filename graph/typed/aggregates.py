@@ -124,10 +124,10 @@ def _aggregate(schema: "TypedSchema", name: str, entity: ObjectType, names: Enti
 
 
 def _of_fields(
-    fits: Fits, output: Callable[["TypedSchema", Field], Any]
+    fits: Fits, output: Callable[["TypedSchema", ObjectType, Field], Any]
 ) -> Callable[["TypedSchema", str, ObjectType, EntityNames], GraphQLNamedType]:
     def make(schema: "TypedSchema", name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
-        made = {shown: GraphQLField(output(schema, field)) for shown, field in fields_for(entity, names, fits)}
+        made = {shown: GraphQLField(output(schema, entity, field)) for shown, field in fields_for(entity, names, fits)}
         return GraphQLObjectType(name, made, description=f"By field of {names.many}; null where there is no value.")
 
     return make
@@ -170,11 +170,12 @@ def _order(schema: "TypedSchema", name: str, entity: ObjectType, names: EntityNa
 
 
 def _tests(
-    fits: Fits, filter: Callable[[Field], str]
+    fits: Fits, filter: Callable[["TypedSchema", ObjectType, Field], str]
 ) -> Callable[["TypedSchema", str, ObjectType, EntityNames], GraphQLNamedType]:
     def make(schema: "TypedSchema", name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
         made = {
-            shown: GraphQLInputField(schema.types[filter(field)]) for shown, field in fields_for(entity, names, fits)
+            shown: GraphQLInputField(schema.types[filter(schema, entity, field)])
+            for shown, field in fields_for(entity, names, fits)
         }
         return GraphQLInputObjectType(name, made)
 
@@ -182,31 +183,35 @@ def _tests(
 
 
 def _orders(fits: Fits) -> Callable[["TypedSchema", str, ObjectType, EntityNames], GraphQLNamedType]:
-    return _tests(fits, lambda field: "SortOrder")
+    return _tests(fits, lambda *_: "SortOrder")
 
 
-def output(schema: "TypedSchema", field: Field) -> Any:
+def _output(schema: "TypedSchema", entity: ObjectType, field: Field) -> Any:
     """The GraphQL type of a field's value in a group."""
-    return schema.scalar(field.type)
+    return schema.scalar(field.type, schema.names.enum_of(entity, field))
+
+
+def _filter(schema: "TypedSchema", entity: ObjectType, field: Field) -> str:
+    return schema.filter_of(entity, field)
 
 
 # The types around an entity, by what their names end in.
 AROUND: Mapping[str, Callable[["TypedSchema", str, ObjectType, EntityNames], GraphQLNamedType]] = {
     "GroupKeyOrder": _orders(groupable),
     "GroupOrder": _order,
-    "GroupKey": _of_fields(groupable, output),
+    "GroupKey": _of_fields(groupable, _output),
     "GroupBy": _group_by,
     "Group": _group,
     "Having": _having,
     "Aggregate": _aggregate,
-    "Counts": _of_fields(groupable, lambda schema, field: GraphQLNonNull(GraphQLInt)),
-    "Sums": _of_fields(numeric, output),
-    "Averages": _of_fields(numeric, lambda schema, field: GraphQLFloat),
-    "Extremes": _of_fields(comparable, output),
-    "CountsHaving": _tests(groupable, lambda field: "BigIntFilter"),
-    "SumsHaving": _tests(numeric, lambda field: field.type.filter),
-    "AveragesHaving": _tests(numeric, lambda field: "FloatFilter"),
-    "ExtremesHaving": _tests(comparable, lambda field: field.type.filter),
+    "Counts": _of_fields(groupable, lambda *_: GraphQLNonNull(GraphQLInt)),
+    "Sums": _of_fields(numeric, _output),
+    "Averages": _of_fields(numeric, lambda *_: GraphQLFloat),
+    "Extremes": _of_fields(comparable, _output),
+    "CountsHaving": _tests(groupable, lambda *_: "BigIntFilter"),
+    "SumsHaving": _tests(numeric, _filter),
+    "AveragesHaving": _tests(numeric, lambda *_: "FloatFilter"),
+    "ExtremesHaving": _tests(comparable, _filter),
     "CountsOrder": _orders(groupable),
     "SumsOrder": _orders(numeric),
     "AveragesOrder": _orders(numeric),

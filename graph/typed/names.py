@@ -33,6 +33,8 @@ TAKEN = frozenset(
     " GeoNear GeoWithin VectorNear".split()
 ) | {make().filter for make in NATIVE_TYPES.values()}
 NO_NAMES = frozenset({"true", "false", "null"})  # of an enum's values, which names of fields may be
+FILTER = "Filter"  # behind an enum's name
+_NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 AROUND = (
     "Connection", "Edge", "Where", "ListWhere", "OrderBy", "Create", "Update", "Key", "Change", "Live", "Placed",
     "Filter", "Field", "Near",
@@ -47,6 +49,8 @@ def singular(word: str) -> str:
     head, underscore, last = word.rpartition("_")
     if last in _SAME:
         return word
+    if last.removesuffix("es") in _SAME:
+        return head + underscore + last.removesuffix("es")
     if last in _IRREGULAR:
         return head + underscore + _IRREGULAR[last]
     for ending, replacement in _ENDINGS:
@@ -129,6 +133,28 @@ class AppNames:
         return found
 
     @cached_property
+    def enums(self) -> dict[str, tuple[ObjectType, Field]]:
+        """The fields whose values are those of an enum, since each of them can be one's, by the name of the enum."""
+        around = {type + suffix for type in self._types.values() for suffix in ("", *AROUND)}
+        taken, found = TAKEN | around, {}
+        for entity in self._schema.types.values():
+            for field in entity.fields:
+                if field.options and field.type.element.graphql == "String" and all(map(_may_name, field.options)):
+                    name = self._types[entity.name] + pascal(field.name)
+                    while any(name + suffix in taken or name + suffix in found for suffix in ("", FILTER)):
+                        name += "Choice" if not name.endswith("Choice") else "_"
+                    found[name] = entity, field
+        return found
+
+    @cached_property
+    def _enum_of(self) -> dict[tuple[str, str], str]:
+        return {(entity.name, field.name): name for name, (entity, field) in self.enums.items()}
+
+    def enum_of(self, entity: ObjectType, field: Field) -> str | None:
+        """The name of the enum that a field's values are of."""
+        return self._enum_of.get((entity.name, field.name))
+
+    @cached_property
     def _many(self) -> dict[str, str]:
         return distinct({name: camel(name) for name in self._schema.types})
 
@@ -199,6 +225,11 @@ class AppNames:
         while name in fields or name in relations:
             name += "Record" if not name.endswith("Record") else "_"
         return name
+
+
+def _may_name(option: str) -> bool:
+    """Whether a value may be one of an enum's."""
+    return _NAME.fullmatch(option) is not None and option not in NO_NAMES
 
 
 def _toward_many(links: str, fields: Mapping[str, str]) -> str:

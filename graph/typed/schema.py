@@ -37,11 +37,11 @@ from domain.kernel.page import FIRST_DEFAULT
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.policies import bound_by
 from domain.records.query import Op
-from domain.records.types import NATIVE_TYPES, FieldType, GeoPointType, VectorType
+from domain.records.types import NATIVE_TYPES, EnumType, FieldType, GeoPointType, VectorType
 from graph.scalars import SCALARS
 from graph.typed import aggregates
 from graph.typed.meaning import Follows, Reads, Writes
-from graph.typed.names import AppNames, EntityNames, Relation, pascal
+from graph.typed.names import FILTER, AppNames, EntityNames, Relation, pascal
 
 T = TypeVar("T")
 
@@ -248,6 +248,9 @@ class TypedSchema(GraphQLSchema):
         yield from COMMON
         yield from introspection_types
         yield from FILTER_TYPES
+        for name, (of, _) in self.names.enums.items():
+            if self.rights.may(of.name, Verb.READ):
+                yield from (name, name + FILTER)
         for entity in self.readable:
             type = self.names.of(entity).type
             around = (suffix for suffix, (_, verb) in AROUND_ENTITY.items() if verb is Verb.READ)
@@ -272,7 +275,14 @@ class TypedSchema(GraphQLSchema):
             return FILTER_TYPES[name](self)
         if name in introspection_types:
             return introspection_types[name]
-        return self._entity_type(name)
+        return self._enum_type(name) or self._entity_type(name)
+
+    def _enum_type(self, name: str) -> GraphQLNamedType | None:
+        for found, make in ((name, _enum), (name.removesuffix(FILTER), _enum_filter)):
+            entity, field = self.names.enums.get(found, (None, None))
+            if entity is not None and field is not None and self.rights.may(entity.name, Verb.READ):
+                return make(self, name, entity, field)
+        return None
 
     def _entity_type(self, name: str) -> GraphQLNamedType | None:
         for suffix, (make, verb) in AROUND_ENTITY.items():
@@ -289,10 +299,15 @@ class TypedSchema(GraphQLSchema):
         names = self.names.of(entity)
         return fits is None or any(True for _ in aggregates.fields_for(self.app.types[entity], names, fits))
 
-    def scalar(self, type: FieldType) -> Any:
-        """The GraphQL type of a field type's values."""
-        one = self.types[type.element.graphql]
+    def scalar(self, type: FieldType, enum: str | None = None) -> Any:
+        """The GraphQL type of a field type's values, or of those that are an enum's."""
+        one = self.types[enum or type.element.graphql]
         return one if type.element is type else GraphQLList(GraphQLNonNull(one))
+
+    def filter_of(self, entity: ObjectType, field: Field) -> str:
+        """The name of the type of conditions on a field's values."""
+        enum = self.names.enum_of(entity, field)
+        return field.type.filter if enum is None else enum + FILTER
 
     # Root fields.
 
@@ -329,7 +344,8 @@ class TypedSchema(GraphQLSchema):
         shown = {raw: name for name, raw in self.names.of(meant.entity).fields.items()}
         return {
             shown[field.name]: GraphQLArgument(
-                GraphQLNonNull(value_type(self, field)), description=field.description or None
+                GraphQLNonNull(value_type(self, self.app.types[meant.entity], field)),
+                description=field.description or None,
             )
             for field in meant.key
         }
@@ -497,7 +513,7 @@ def _create(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
         made = {}
         along = {relation.link.name for relation in names.relations.values() if not relation.back}
         for shown, field in _settable(entity, names, Verb.CREATE):
-            type = value_type(schema, field)
+            type = value_type(schema, entity, field)
             needed = field.required and field.default is None and field.name not in along
             made[shown] = GraphQLInputField(
                 GraphQLNonNull(type) if needed else type, description=field.description or None
@@ -519,7 +535,7 @@ def _update(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     def fields() -> dict[str, GraphQLInputField]:
         return {
             shown: GraphQLInputField(
-                value_type(schema, field),
+                value_type(schema, entity, field),
                 description=field.description or None,
             )
             for shown, field in _settable(entity, names, Verb.UPDATE)
@@ -589,7 +605,7 @@ def pascal_of(camel: str) -> str:
 
 def _object(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNames) -> GraphQLNamedType:
     def fields() -> dict[str, GraphQLField]:
-        made = {shown: _value_field(schema, entity.columns[raw]) for shown, raw in names.fields.items()}
+        made = {shown: _value_field(schema, entity, entity.columns[raw]) for shown, raw in names.fields.items()}
         for relation in names.relations.values():
             if schema.rights.may(relation.entity, Verb.READ):
                 made[relation.name] = _relation_field(schema, relation)
@@ -598,13 +614,25 @@ def _object(schema: TypedSchema, name: str, entity: ObjectType, names: EntityNam
     return GraphQLObjectType(name, fields, description=entity.description or None)
 
 
-def value_type(schema: TypedSchema, field: Field) -> Any:
+def _enum(schema: TypedSchema, name: str, entity: ObjectType, field: Field) -> GraphQLNamedType:
+    values = {option: GraphQLEnumValue(option) for option in field.options or ()}
+    return GraphQLEnumType(name, values, description=field.description or None)
+
+
+def _enum_filter(schema: TypedSchema, name: str, entity: ObjectType, field: Field) -> GraphQLNamedType:
+    type = EnumType() if aggregates.single(field.type) else field.type
+    return _filter(name, type, lambda schema: value_type(schema, entity, field))(schema)
+
+
+def value_type(schema: TypedSchema, entity: ObjectType, field: Field) -> Any:
     """The GraphQL type of a field's values."""
-    return GraphQLID if field.link is not None else schema.scalar(field.type)
+    if field.link is not None:
+        return GraphQLID
+    return schema.scalar(field.type, schema.names.enum_of(entity, field))
 
 
-def _value_field(schema: TypedSchema, field: Field) -> GraphQLField:
-    type = value_type(schema, field)
+def _value_field(schema: TypedSchema, entity: ObjectType, field: Field) -> GraphQLField:
+    type = value_type(schema, entity, field)
     return GraphQLField(
         GraphQLNonNull(type) if field.required else type,
         description=field.description or None,
@@ -669,7 +697,7 @@ def _where(schema: TypedSchema, name: str, entity: ObjectType, names: EntityName
             "NOT": GraphQLInputField(itself, description="This does not hold."),
         }
         for shown, raw in names.fields.items():
-            made[shown] = GraphQLInputField(schema.types[entity.columns[raw].type.filter])
+            made[shown] = GraphQLInputField(schema.types[schema.filter_of(entity, entity.columns[raw])])
         for relation in names.relations.values():
             if schema.rights.may(relation.entity, Verb.READ):
                 other = schema.names.of(relation.entity).type
@@ -810,9 +838,11 @@ COMMON["GeoNear"] = GraphQLInputObjectType(
 # The filters of field types: one input type for each distinct kind of value.
 
 
-def _filter(name: str, type: FieldType) -> Callable[[TypedSchema], GraphQLNamedType]:
+def _filter(
+    name: str, type: FieldType, value_of: Callable[[TypedSchema], Any] | None = None
+) -> Callable[[TypedSchema], GraphQLNamedType]:
     def fields(schema: TypedSchema) -> dict[str, GraphQLInputField]:
-        value = schema.scalar(type)
+        value = schema.scalar(type) if value_of is None else value_of(schema)
         made: dict[str, GraphQLInputField] = {}
         for op in Op:
             if op.value in type.operators:

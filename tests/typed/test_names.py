@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from domain.records.declared import SYSTEM_FIELDS, AppSchema, Field, ObjectType
 from domain.records.types import field_type
-from graph.typed.names import AROUND, TAKEN, AppNames, plural, singular
+from graph.typed.names import AROUND, FILTER, TAKEN, AppNames, plural, singular
 from graph.typed.schema import COMMON, FILTER_TYPES
 
 WORDS = ["contact", "contacts", "list", "lists", "where", "group", "by", "key", "order", "change", "query", "user", "x"]
@@ -16,7 +16,11 @@ entities = st.lists(
 
 
 def names_of(entities: list[str]) -> AppNames:
-    types = {name: ObjectType(name, (Field("name", field_type("text")),)) for name in entities}
+    fields = (
+        Field("name", field_type("text")),
+        *(Field(word, field_type("text"), options=("A", "B")) for word in WORDS),
+    )
+    types = {name: ObjectType(name, fields) for name in entities}
     return AppNames(AppSchema(None, "app", "App", "app", 1, types))
 
 
@@ -24,6 +28,8 @@ def names_of(entities: list[str]) -> AppNames:
 def test_no_two_types_are_called_the_same(entities: list[str]) -> None:
     names = names_of(entities)
     made = [names.of(entity).type + suffix for entity in entities for suffix in ("", *AROUND)]
+    made += [name + suffix for name in names.enums for suffix in ("", FILTER)]
+    assert len(names.enums) == len(entities) * len(WORDS)
     assert len(made) == len(set(made))
     assert not TAKEN & set(made)
 
@@ -65,7 +71,14 @@ def test_fields_are_called_what_a_value_of_an_enum_may_be_called() -> None:
 
 @pytest.mark.parametrize(
     ("one", "many"),
-    [("company", "companies"), ("day", "days"), ("box", "boxes"), ("contact", "contacts"), ("branch", "branches")],
+    [
+        ("company", "companies"),
+        ("day", "days"),
+        ("box", "boxes"),
+        ("contact", "contacts"),
+        ("branch", "branches"),
+        ("status", "statuses"),
+    ],
 )
 def test_a_plural_is_the_plural_of_its_singular(one: str, many: str) -> None:
     assert (plural(one), singular(many)) == (many, one)

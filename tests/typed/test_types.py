@@ -21,7 +21,7 @@ VALUES: dict[str, tuple[dict[str, Any], str, list[Any]]] = {
     "time": ({}, "Time", ["00:00:00", "08:15:30.5", "23:59:59"]),
     "duration": ({}, "Duration", ["PT-1H", "PT90M", "P1DT2H"]),
     "email": ({}, "String", ["a@example.org", "b@example.org", "c@example.org"]),
-    "enum": ({"enum_values": ["a", "b", "c"]}, "String", ["a", "b", "c"]),
+    "enum": ({"enum_values": ["a", "b", "c"]}, "ThingFEnum", ["a", "b", "c"]),
     "autonumber": ({"format": "N{00}"}, "String", ["N01", "N02", "N03"]),
     "geo_point": ({}, "GeoPoint", [{"lat": 1.5, "lng": lng} for lng in (1.0, 2.0, 3.5)]),
     "vector": ({"dimensions": 2}, "[Float!]", [[1.0, 2.5], [2.0, 0.5], [3.0, 0.0]]),
