@@ -36,7 +36,7 @@ from graphql.execution.values import get_variable_values
 
 from domain.kernel.bounded import Bounded
 from domain.kernel.ctx import Actor, Ctx
-from domain.kernel.errors import DomainError, Invalid, Missing
+from domain.kernel.errors import Conflict, DomainError, Invalid, Missing
 from domain.kernel.seal import Seal
 from domain.kernel.unit import Statement
 from domain.records import searching
@@ -54,7 +54,7 @@ from graph.typed.compile import Paged, Plan, QueryCompiler, given_value
 from graph.typed.follow import SubscriptionCompiler
 from graph.typed.live import ChangePlan, LivePlan, Shared
 from graph.typed.schema import Rights, TypedSchema, rights_of
-from graph.typed.write import MutationCompiler, Step, with_author
+from graph.typed.write import MutationCompiler, Step, speak_of, with_author
 
 # What is remembered, in bytes, by what the parts of it were found to take: many small schemas, or some large ones.
 SCHEMAS_BYTES_MAX = 128 << 20
@@ -218,7 +218,14 @@ class TypedSchemas:
         plan = self.mutation(operation, given)
         given = dict(self._with_cursors(operation, with_author(ctx, given), ctx.tenant_id))
         given |= {name: given_value(node, given) for name, node in plan.given.items()}
-        return {step.key: _FRAGMENT(await step.run(ctx, given)) for step in plan.steps}
+        made = {}
+        for step in plan.steps:
+            try:
+                made[step.key] = _FRAGMENT(await step.run(ctx, given))
+            except (Conflict, Invalid) as refused:
+                speak_of(refused, operation.schema.names.of(step.about.entity.name))
+                raise
+        return made
 
     def followed(self, operation: TypedOperation, variables: Mapping[str, Any], ctx: Ctx) -> Wanted:
         """What a subscription follows. Raises DomainError, DocumentRefused."""

@@ -4,6 +4,7 @@ Where what is asked back lies beyond the written rows themselves, a second state
 see what it changes. All of an operation's fields are one transaction.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from graphql import FieldNode, OperationDefinitionNode, ValueNode
 
 from domain.access.permissions import Verb
 from domain.kernel.ctx import Ctx
-from domain.kernel.errors import Conflict, Invalid, Missing, TooComplex
+from domain.kernel.errors import Conflict, DomainError, Invalid, Missing, TooComplex
 from domain.kernel.rawjson import json_of
 from domain.kernel.unit import Statement
 from domain.records import nested, service, sql
@@ -456,6 +457,14 @@ def _placed(wrong: Invalid, names: EntityNames, path: str) -> Invalid:
         return wrong
     shown = shown_name(names, wrong.field)
     return Invalid(f"{path}.{shown}", f"{path}: {wrong.message.replace(repr(wrong.field), repr(shown))}")
+
+
+def speak_of(refused: DomainError, names: EntityNames) -> None:
+    """Let the refusal of a record call its field what the schema calls it."""
+    raw = refused.field
+    if raw is not None and raw in names.fields.values():
+        refused.field = shown_name(names, raw)
+        refused.message = re.sub(rf"\b{re.escape(raw)}\b", refused.field, refused.message)
 
 
 def _most(value: Any) -> int:

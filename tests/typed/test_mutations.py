@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -333,3 +334,18 @@ def test_policies_hold_for_what_is_found_by_a_key(stoa: Stoa, admin: Person) -> 
     assert typed.data(delete, n="new") == {"deleteNoteByName": {"name": "new"}}
     reader = Typed.of(app).as_(build.reader(stoa, admin, f"{key}.read"))
     assert reader.error(delete, n="theirs")[0] == "INVALID_INPUT"  # there is no such mutation for them
+
+
+def test_refusals_of_the_database_call_fields_what_the_schema_calls_them(admin: Person) -> None:
+    team = build.entity("teams", build.field("short_name", unique=True))
+    app = Typed.of(build.app(admin, team, build.entity("members", build.link("team_id", "teams")), dialect="stoa"))
+    create = 'mutation {createTeam(values: {shortName: "a"}) {id}}'
+    id = app.data(create)["createTeam"]["id"]
+    nowhere = f'mutation {{createMember(values: {{teamId: "{uuid4()}"}}) {{id}}}}'
+    for query, about, message in (
+        (create, "shortName", "a record with this shortName exists already"),
+        (nowhere, "teamId", "foreign key constraint violated: 'teamId' links to a record that is not there"),
+    ):
+        (error,) = app.post(query).json()["errors"]
+        assert (error["extensions"]["field"], error["message"]) == (about, message)
+    assert app.data(f'mutation {{deleteTeam(id: "{id}") {{shortName}}}}') == {"deleteTeam": {"shortName": "a"}}
