@@ -1,6 +1,7 @@
 """`stoa serve`: the engines, the server and the worker as one program, which starts in order and stops in order."""
 
 import asyncio
+import importlib
 import os
 import queue
 import select
@@ -172,10 +173,11 @@ def _start_engines(settings: Settings, lock: FolderLock | None, keeper: Keeper, 
     are those in use."""
     postgres = None if settings.database_url else EmbeddedPostgres(settings.data_dir, stopping=keeper.stopping)
     valkey = None if settings.valkey_url else EmbeddedValkey(settings.data_dir, stopping=keeper.stopping)
+    new = postgres is not None and not postgres.folder.exists()
     started = keeper.start_engines([engine for engine in (valkey, postgres) if engine])
     # The imports, most of a start's work, go on while the engines start.
-    from infra.postgres import migrate
-
+    if new:
+        importlib.import_module("infra.postgres.migrate")
     if settings.workers == 1:
         server.load(options.app)
     started.result()
@@ -186,8 +188,17 @@ def _start_engines(settings: Settings, lock: FolderLock | None, keeper: Keeper, 
         environ["STOA_DATABASE_URL"] = postgres.url
     if valkey:
         environ["STOA_VALKEY_URL"] = valkey.url
-    asyncio.run(migrate.upgrade(environ["STOA_DATABASE_URL"]))
+    asyncio.run(_migrate(environ["STOA_DATABASE_URL"]))
     return environ
+
+
+async def _migrate(database_url: str) -> None:
+    from infra.postgres.migrated import is_migrated
+
+    if not await is_migrated(database_url):
+        from infra.postgres import migrate
+
+        await migrate.upgrade(database_url)
 
 
 def _serve(

@@ -23,15 +23,14 @@ from sqlalchemy.pool import NullPool
 
 from infra.failure import Failure
 from infra.logs import get_logger
+from infra.postgres.migrated import DIAL_S, VERSIONS
 
 SCHEMA = "stoa"
-SCRIPTS = Path(__file__).parent.parent / "migrations"
-VERSIONS = SCRIPTS / "versions"
+SCRIPTS = VERSIONS.parent
 
 # A migration that waits for a lock makes every later query on that table wait behind it.
 LOCK_TIMEOUT_S = 5
 TRIES = 3
-DIAL_S = 10
 # Another replica may be migrating; it is done in moments or stuck.
 TURN_S = 120
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from infra.failure import Failure
 from infra.postgres import migrate
+from infra.postgres.migrated import is_migrated, latest
 
 FIRST = """
 revision = "0001"
@@ -61,6 +64,32 @@ async def revision(url: str) -> list[str]:
 async def test_the_platforms_own_migrations_run_twice(database):
     await migrate.upgrade(database)
     await migrate.upgrade(database)
+
+
+async def test_whether_it_is_migrated_is_known_without_the_migrations(database):
+    assert not await is_migrated(database)
+    await migrate.upgrade(database)
+    assert await is_migrated(database)
+    connection = await asyncpg.connect(database)
+    try:
+        for version in ("0001", "9999"):
+            await connection.execute("UPDATE stoa.alembic_version SET version_num = $1", version)
+            assert not await is_migrated(database)
+    finally:
+        await connection.close()
+
+
+async def test_there_is_nobody_to_ask_whether_it_is_migrated(database):
+    assert not await is_migrated(f"{database}&port=1")
+    assert not await is_migrated("postgresql://nobody@127.0.0.1:1/nothing")
+
+
+def test_the_last_migration_is_the_one_that_alembic_takes_for_it():
+    config = Config()
+    config.set_main_option("script_location", str(migrate.SCRIPTS))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(migrate.VERSIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [latest()]
 
 
 async def test_what_is_missing_is_applied_once(database, versions):
