@@ -235,7 +235,7 @@ class Settings:
     database_connections: int = setting(
         whole_number(1, 1000),
         10,
-        "connections each process keeps at most for records; it has 1.5 times as many besides",
+        "connections each process keeps at most for one kind of work; there are three",
     )
 
     @classmethod

@@ -46,22 +46,24 @@ class Database:
         self._anew = anew
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._lanes = lanes
+        self._pool = lanes.usual
         self._shared = Shared(LookUps(lanes.once, ACQUIRE_TIMEOUT_S), Reads(lanes), Together(self.fetch))
         self._calling_off = calling_off
-        self._additions = Additions(lanes.once, ACQUIRE_TIMEOUT_S, calling_off)
+        self._additions = Additions(self._pool, ACQUIRE_TIMEOUT_S, calling_off)
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
-        """Connect to PostgreSQL, with at most `connections` for records, as many for everything else, and half as many
-        for records whose statements take their time.
+        """Connect to PostgreSQL, with at most `connections` to read records, as many for other compiled statements,
+        and as many for sessions.
 
-        And one for what is planned anew without taking its time, and one to call off what runs on others.
+        And one for what is planned anew, and one to call off what runs on others.
         """
-        once = partial(_connected, url, plan_cache_mode="force_generic_plan")
-        each_time = partial(_connected, url, plan_cache_mode="force_custom_plan")
-        lanes = Lanes(Connections(once, connections), Connections(each_time, (connections + 1) // 2), ACQUIRE_TIMEOUT_S)
-        calling_off = Connections(partial(_connected, url), 1)
-        return cls(_engine(url, connections), lanes, Connections(each_time, 1), calling_off)
+        usual, once, anew = (
+            partial(_connected, url, plan_cache_mode=mode)
+            for mode in ("auto", "force_generic_plan", "force_custom_plan")
+        )
+        lanes = Lanes(Connections(once, connections), Connections(usual, connections), ACQUIRE_TIMEOUT_S)
+        return cls(_engine(url, connections), lanes, Connections(anew, 1), Connections(usual, 1))
 
     async def close(self) -> None:
         """Give all connections back."""
@@ -76,23 +78,19 @@ class Database:
         Of one that writes, `single` says that the statement which concludes it may be a transaction by itself.
         """
         if writes:
-            return DatabaseUnit(self._engine, self._lanes, additions=self._additions if single else None)
-        return DatabaseUnit(self._reading, self._lanes, self._shared)
+            return DatabaseUnit(self._engine, self._pool, additions=self._additions if single else None)
+        return DatabaseUnit(self._reading, self._pool, self._shared)
 
     async def fetch(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself. Raises StatementRefused, TimedOut, Unavailable."""
-        return await _fetch(self._lanes, statement)
+        return await _fetch(self._pool, statement)
 
     async def fetch_anew(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """Run one statement by itself, planned for its tables as they are now. Raises as `fetch` does.
 
         A plan that is kept is that of the day it was made: a log that was empty then is looked through from end to end.
         """
-        try:
-            async with self._anew.lent(ACQUIRE_TIMEOUT_S) as connection:
-                return await connection.fetch(statement.sql, *statement.args)
-        except Exception as error:
-            raise translated(error) from error
+        return await _fetch(self._anew, statement)
 
 
 def _connect_options() -> dict[str, Any]:
@@ -143,8 +141,12 @@ def _engine(url: str, connections: int) -> AsyncEngine:
     return engine
 
 
-async def _fetch(lanes: Lanes, statement: Statement) -> Sequence[Mapping[str, Any]]:
-    return await lanes.fetch(statement)
+async def _fetch(pool: Connections, statement: Statement) -> Sequence[Mapping[str, Any]]:
+    try:
+        async with pool.lent(ACQUIRE_TIMEOUT_S) as connection:
+            return await connection.fetch(statement.sql, *statement.args)
+    except Exception as error:
+        raise translated(error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,12 @@ class DatabaseUnit:
     def __init__(
         self,
         engine: AsyncEngine,
-        lanes: Lanes,
+        pool: Connections,
         shared: Shared | None = None,
         additions: Additions | None = None,
     ) -> None:
         self._engine = engine
-        self._lanes = lanes
+        self._pool = pool
         self._shared = shared
         self._additions = additions  # of one that may come to a single statement
         self._concluded = False
@@ -211,7 +213,7 @@ class DatabaseUnit:
 
     async def committed(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
         """The rows of `statement`, by itself."""
-        return await _fetch(self._lanes, statement)
+        return await _fetch(self._pool, statement)
 
     async def look_up(self, look_up: LookUp, key: object) -> str | None:
         """What is found for the key: with what others look up, where this unit only reads."""
@@ -227,7 +229,7 @@ class DatabaseUnit:
         if statement.adds is not None:
             rows = await self._additions.rows(statement)
         else:
-            rows = await _fetch(self._lanes, statement)
+            rows = await _fetch(self._pool, statement)
         self._concluded = bool(rows)
         return rows
 
@@ -250,10 +252,7 @@ class DatabaseUnit:
         """The rows of `statement` by a cursor of a connection of their own, so many at a time: fewer of long ones."""
         take = 1
         try:
-            async with (
-                self._lanes.each_time.lent(ACQUIRE_TIMEOUT_S) as connection,
-                connection.transaction(readonly=True),
-            ):
+            async with self._pool.lent(ACQUIRE_TIMEOUT_S) as connection, connection.transaction(readonly=True):
                 cursor = await connection.cursor(statement.sql, *statement.args)
                 while rows := await cursor.fetch(take):
                     yield rows

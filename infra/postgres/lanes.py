@@ -1,4 +1,4 @@
-"""Where a statement runs: on connections that plan it once, or on such as plan it for its values each time."""
+"""Where a statement that reads records runs: where it is planned once, or where PostgreSQL plans as it sees fit."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,24 +16,24 @@ from infra.postgres.faults import LOST, translated
 Rows = Sequence[Mapping[str, Any]]
 
 SLOW_S = 0.025
-WORTH = 2  # so many times as quick it must be to be planned each time
-SLOW_CHARS_MAX = 4_000_000  # of statements that are
+WORTH = 2  # so many times as quick it must be there
+SLOW_CHARS_MAX = 4_000_000  # of statements that were
 TRIED_MAX = 1_000  # of others that were slow
 AGAIN_S = 60.0  # after which one of those is tried again
 
 
 class Lanes:
-    """The connections of the records' statements.
+    """The connections of statements that read records.
 
     To plan a page of records takes PostgreSQL as long as to run it, 0.1 ms of 0.27. Left to itself it does both each
     time: a bound it does not know is a tenth of the table to it, and so it thinks little of a plan for any values.
-    On `once` such a plan is made, and kept. What is slow by it is read again by one for its values, and runs on
-    `each_time` from then on where that was much quicker: some values are rarer than others.
+    On `once` such a plan is made, and kept. What is slow by it is read again as PostgreSQL sees fit, and is left to it
+    from then on where that was much quicker: some values are rarer than others.
     """
 
-    def __init__(self, once: Connections, each_time: Connections, acquire_timeout_s: float) -> None:
+    def __init__(self, once: Connections, usual: Connections, acquire_timeout_s: float) -> None:
         self.once = once
-        self.each_time = each_time
+        self.usual = usual
         self.acquire_timeout_s = acquire_timeout_s
         self._slow: Bounded[str, bool] = Bounded(SLOW_CHARS_MAX)
         self._tried: Bounded[int, float] = Bounded(TRIED_MAX)
@@ -44,11 +44,11 @@ class Lanes:
         for task in list(self._trying):
             task.cancel()
         await self.once.close()
-        await self.each_time.close()
+        await self.usual.close()
 
     def of(self, statement: Statement) -> Connections:
         """The connections to run it on."""
-        return self.once if self._slow.get(statement.sql) is None else self.each_time
+        return self.once if self._slow.get(statement.sql) is None else self.usual
 
     async def fetch(self, statement: Statement) -> Rows:
         """Its rows. Raises StatementRefused, TimedOut, Unavailable."""
@@ -79,10 +79,10 @@ class Lanes:
             task.add_done_callback(self._trying.discard)
 
     async def _try(self, statement: Statement, took_s: float) -> None:
-        """Have it planned for its values from now on if that is worth it, be it tried twice."""
+        """Leave it to PostgreSQL from now on if that is worth it, be it tried twice."""
         with suppress(*LOST, asyncpg.PostgresError):
-            planned_s = await self._takes(self.each_time, statement)
-            if planned_s * WORTH < took_s and planned_s * WORTH < await self._takes(self.once, statement):
+            there_s = await self._takes(self.usual, statement)
+            if there_s * WORTH < took_s and there_s * WORTH < await self._takes(self.once, statement):
                 self._slow.put(statement.sql, True, len(statement.sql))
 
     async def _takes(self, connections: Connections, statement: Statement) -> float:

@@ -115,7 +115,7 @@ def test_records_around_it_are_created_along(shop: Shop) -> None:
         (
             'createContact(values: {name: "A", companyId: "0b6c3a5e-0000-4000-8000-000000000000"})',
             "CONFLICT",
-            "foreign key constraint violated: 'company_id' links to a record that is not there",
+            "foreign key constraint violated: 'companyId' links to a record that is not there",
         ),
         ("createTag(values: {})", "INVALID_INPUT", "the record must have at least one field"),
         ('updateCompany(id: "x", values: {rank: 1})', "INVALID_INPUT", "id must be a UUID"),

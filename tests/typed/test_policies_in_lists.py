@@ -142,7 +142,7 @@ def test_many_to_many_links_lead_to_what_is_seen(stoa: Stoa, admin: Person) -> N
     typed = Typed.of(app).as_(reader)
     create = "mutation($v: GroupCreate!) {createGroup(values: $v) {firmIds firms {totalCount}}}"
     update = "mutation($id: ID!, $v: GroupUpdate!) {updateGroup(id: $id, values: $v) {firmIds}}"
-    nowhere = ("CONFLICT", "foreign key constraint violated: 'firm_ids' links to a record that is not there")
+    nowhere = ("CONFLICT", "foreign key constraint violated: 'firmIds' links to a record that is not there")
     for firm in (other, group["id"]):
         assert typed.error(create, v={"name": "new", "firmIds": [mine, firm]}) == nowhere
         assert typed.error(update, id=group["id"], v={"name": "new", "firmIds": [firm]}) == nowhere
