@@ -57,6 +57,15 @@ def settled(work: Coroutine[Any, Any, Any]) -> Any:
     return done.result()
 
 
+async def execute(url: str, sql: str) -> None:
+    """Run statements on a connection of their own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
 class Databases:
     """Makes databases: each a copy of one that was migrated once."""
 
@@ -73,11 +82,7 @@ class Databases:
         await migrate.upgrade(self._named(TEMPLATE))
 
     async def _as_superuser(self, sql: str) -> None:
-        connection = await asyncpg.connect(self._superuser_url)
-        try:
-            await connection.execute(sql)
-        finally:
-            await connection.close()
+        await execute(self._superuser_url, sql)
 
     def new(self) -> str:
         """The URL of a fresh database."""

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from domain.kernel.errors import TimedOut
@@ -12,7 +11,7 @@ from domain.kernel.unit import Statement
 from infra.postgres import lanes
 from infra.postgres.database import Database
 from infra.postgres.lanes import Lanes
-from tests.harness import Databases
+from tests.harness import Databases, execute
 
 OLDEST = "SELECT t.n FROM public.things t WHERE t.kind = $1::text ORDER BY t.n LIMIT $2::bigint"
 COMMON, RARE = Statement(OLDEST, ("common", 3)), Statement(OLDEST, ("rare", 3))
@@ -23,17 +22,14 @@ BY_KEY = Statement("SELECT t.kind, pg_sleep(0.1) FROM public.things t WHERE t.n 
 async def url(databases: Databases) -> str:
     """Many common things and a few rare ones, which come last; to pass one by takes a moment."""
     url = databases.new()
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(
-            "CREATE TABLE public.things AS SELECT n, CASE WHEN n > 199990 THEN 'rare' ELSE 'common' END AS kind "
-            "FROM generate_series(1, 200000) n; CREATE UNIQUE INDEX things_n ON public.things (n);"
-            "CREATE INDEX things_kind ON public.things (kind); ANALYZE public.things;"
-            "CREATE FUNCTION public.passed(int) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS "
-            "'BEGIN PERFORM pg_sleep(0.00001); RETURN true; END'"
-        )
-    finally:
-        await connection.close()
+    await execute(
+        url,
+        "CREATE TABLE public.things AS SELECT n, CASE WHEN n > 199990 THEN 'rare' ELSE 'common' END AS kind "
+        "FROM generate_series(1, 200000) n; CREATE UNIQUE INDEX things_n ON public.things (n);"
+        "CREATE INDEX things_kind ON public.things (kind); ANALYZE public.things;"
+        "CREATE FUNCTION public.passed(int) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS "
+        "'BEGIN PERFORM pg_sleep(0.00001); RETURN true; END'",
+    )
     return url
 
 

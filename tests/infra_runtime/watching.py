@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 
 from infra.postgres.connections import Connections
+from tests.harness import execute
 
 
 @dataclass
@@ -34,8 +35,4 @@ class Watching:
 
     async def execute(self, sql: str) -> None:
         """Run statements that nobody watches."""
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute(sql)
-        finally:
-            await connection.close()
+        await execute(self.url, sql)
